@@ -1,0 +1,1 @@
+"""Benchmarks: every performance claim comes from one of these."""

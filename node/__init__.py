@@ -1,0 +1,1 @@
+"""Composition: everything that touches the machine, and the command line."""

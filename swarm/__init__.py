@@ -1,0 +1,1 @@
+"""What records mean: membership, verdicts, lineage and memory, as pure functions."""
