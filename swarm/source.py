@@ -1,0 +1,330 @@
+"""What counts as the same training script, and what a script may contain at all.
+
+This file decides two things about the text of an editable file. First its *digest*: the hash of its
+syntax tree without comments, formatting and docstrings, so that the same change spelled differently
+is recognised before anybody trains it twice. Second its *limits*: how large it may be, how much it
+may grow over its parent and how long a literal may get, so that trained weights cannot travel
+inside a script.
+
+It refuses to know what the script does. The text is hostile: whatever it holds, only `SourceError`
+leaves this file. Outcomes never depend on the caller's stack depth or on the Python version: trees
+are walked without recursion, and everything deep enough to trouble the parser is refused by limits
+well below the point where the parser gives up (a deep tree can end the process, not only raise).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import io
+import tokenize
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from protocol.limits import LITERAL_BYTES_MAX, SOURCE_BYTES_MAX, SOURCE_GROWTH_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT_GROWTH_BYTES_MAX: Final = 8 * 1024
+"""Most bytes that one change may add as written: comments are not free."""
+
+TREE_DEPTH_MAX: Final = 100
+"""Deepest syntax tree; real training scripts stay under 30."""
+
+LINE_TOKENS_MAX: Final = 1000
+"""Most tokens in one logical line: bounds what the parser may recurse over, one level a token."""
+
+ELIFS_MAX: Final = 100
+"""Most `elif` branches in a file: each nests the tree one level deeper without a longer line."""
+
+REQUIRED_FUNCTIONS: Final = ("build_model", "train")
+"""What every script must define at its top level."""
+
+_DIGEST_DOMAIN: Final = b"swarm-node source v1\0"
+_IGNORED_TOKENS: Final = frozenset(
+    {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+)
+_WORD_TOKENS: Final = frozenset({tokenize.NAME, tokenize.NUMBER})
+_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class SourceError(Exception):
+    """A script cannot be accepted; `reason` says why in one short line.
+
+    Attributes:
+        reason: the cause, without any text of the script in it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NormalSource:
+    """A script reduced to what it means.
+
+    Attributes:
+        digest: SHA-256 of the normalised tree; equal for scripts that differ only in form.
+        size_bytes: length of the script without comments, docstrings and spacing.
+        text_bytes: length of the script as written, UTF-8.
+    """
+
+    digest: bytes
+    size_bytes: int
+    text_bytes: int
+
+
+def decode_source(data: bytes) -> str:
+    """Returns the text of a blob that should be a script.
+
+    Raises:
+        SourceError: it is too large or not UTF-8.
+    """
+    if len(data) > SOURCE_BYTES_MAX:
+        raise SourceError(f"the script is over {SOURCE_BYTES_MAX} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SourceError("the script is not UTF-8") from None
+
+
+def normalise(source: str) -> NormalSource:
+    """Reduces a script to its digest and sizes, checking every limit that needs no parent.
+
+    Two scripts have the same digest when they differ only in comments, formatting, docstrings,
+    the spelling of literals or the order of neighbouring top-level constants.
+
+    Raises:
+        SourceError: the script is too large, too deep, not Python, holds a literal that is too
+            long or does not define `build_model` and `train`.
+    """
+    try:
+        text_bytes = len(source.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise SourceError("the script is not valid Unicode") from None
+    if text_bytes > SOURCE_BYTES_MAX:
+        raise SourceError(f"the script is over {SOURCE_BYTES_MAX} bytes")
+    if "\0" in source:
+        raise SourceError("the script holds a null byte")
+    token_bytes = _scan_tokens(source)
+    tree = _parse(source)
+    docstring_bytes = _drop_docstrings(tree)
+    _check_tree(tree)
+    _check_functions(tree)
+    tree.body = _sort_constants(tree.body)
+    digest = hashlib.sha256(_DIGEST_DOMAIN)
+    for part in _serialise(tree):
+        digest.update(part)
+    size_bytes = max(0, token_bytes - docstring_bytes)
+    return NormalSource(digest.digest(), size_bytes, text_bytes)
+
+
+def source_digest(source: str) -> bytes:
+    """Returns the digest under which duplicates are looked up; see `normalise`."""
+    return normalise(source).digest
+
+
+def check_source(source: str, parent: str | None = None) -> NormalSource:
+    """Checks a script against every limit, growth over its parent included.
+
+    Args:
+        source: the proposed script.
+        parent: the script it changes; None for the script of a genesis.
+
+    Raises:
+        SourceError: a limit is exceeded, here or in the parent.
+    """
+    child = normalise(source)
+    if parent is not None:
+        base = normalise(parent)
+        if child.size_bytes - base.size_bytes > SOURCE_GROWTH_BYTES_MAX:
+            raise SourceError(f"the script grows by over {SOURCE_GROWTH_BYTES_MAX} bytes")
+        if child.text_bytes - base.text_bytes > TEXT_GROWTH_BYTES_MAX:
+            raise SourceError(f"the text of the script grows by over {TEXT_GROWTH_BYTES_MAX} bytes")
+    return child
+
+
+def _scan_tokens(source: str) -> int:
+    """Returns the bytes of all tokens that carry meaning; refuses what could exhaust the parser."""
+    total = line_tokens = elifs = 0
+    after_word = False
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type in _IGNORED_TOKENS:
+                continue
+            if token.type == tokenize.NEWLINE:
+                line_tokens = 0
+            line_tokens += 1
+            elifs += token.string == "elif"
+            # Two words need a space between them; everything else stands without.
+            word = token.type in _WORD_TOKENS
+            total += len(token.string.encode("utf-8")) + (word and after_word)
+            after_word = word
+            if line_tokens > LINE_TOKENS_MAX:
+                raise SourceError(f"a statement has over {LINE_TOKENS_MAX} tokens")
+            if elifs > ELIFS_MAX:
+                raise SourceError(f"the script has over {ELIFS_MAX} elif branches")
+    except (tokenize.TokenError, SyntaxError, ValueError):
+        raise SourceError("the script is not valid Python") from None
+    except (RecursionError, MemoryError):
+        raise SourceError("the script is nested too deeply") from None
+    return total
+
+
+def _parse(source: str) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            # A script's invalid escapes or odd comparisons are its own affair, not ours to print.
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, OverflowError):
+        raise SourceError("the script is not valid Python") from None
+    except (RecursionError, MemoryError):
+        raise SourceError("the script is nested too deeply") from None
+
+
+def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, int]]:
+    """Yields every node with its depth, without recursion."""
+    stack = [(tree, 1)]
+    while stack:
+        node, depth = stack.pop()
+        yield node, depth
+        stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
+
+
+def _drop_docstrings(tree: ast.Module) -> int:
+    """Removes docstrings from the tree; returns their bytes, quotes left in the count."""
+    dropped = 0
+    for node, _ in _walk(tree):
+        if not isinstance(node, _DOCUMENTED) or not node.body:
+            continue
+        first = node.body[0]
+        if (
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str)
+        ):
+            dropped += len(first.value.value.encode("utf-8", "surrogatepass"))
+            # A body that was only a docstring means the same as `pass`.
+            node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+    return dropped
+
+
+def _check_tree(tree: ast.Module) -> None:
+    for node, depth in _walk(tree):
+        if depth > TREE_DEPTH_MAX:
+            raise SourceError("the script is nested too deeply")
+        if _literal_bytes(node) > LITERAL_BYTES_MAX:
+            raise SourceError(f"the script holds a literal or name over {LITERAL_BYTES_MAX} bytes")
+
+
+def _literal_bytes(node: ast.AST) -> int:
+    """Returns the bytes of data that one node carries by itself."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return len(text.encode("utf-8", "surrogatepass"))
+        case ast.Constant(value=bytes() as data):
+            return len(data)
+        case ast.Constant(value=bool()):
+            return 1
+        case ast.Constant(value=int() as number):
+            return (number.bit_length() + 7) // 8
+        case ast.JoinedStr(values=values):
+            return sum(_literal_bytes(value) for value in values if isinstance(value, ast.Constant))
+        case ast.Global(names=names) | ast.Nonlocal(names=names):
+            return max(len(name.encode()) for name in names)
+        case _:
+            fields = ("id", "name", "attr", "arg", "asname", "module")
+            found = [getattr(node, field, None) for field in fields]
+            return max((len(name.encode()) for name in found if isinstance(name, str)), default=0)
+
+
+def _check_functions(tree: ast.Module) -> None:
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for name in REQUIRED_FUNCTIONS:
+        if name not in defined:
+            raise SourceError(f"the script does not define {name}() at its top level")
+
+
+def _constant_name(node: ast.stmt) -> str | None:
+    """Returns the name that a plain `NAME = literal` binds, or None for any other statement."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant()):
+            return name
+        case ast.Assign(
+            targets=[ast.Name(id=name)], value=ast.UnaryOp(op=ast.USub(), operand=ast.Constant())
+        ):
+            return name
+        case _:
+            return None
+
+
+def _sort_constants(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Sorts each run of neighbouring constants by name: their order means nothing.
+
+    A run that binds a name twice keeps its order, since the last one wins.
+    """
+    result: list[ast.stmt] = []
+    run: list[tuple[str, ast.stmt]] = []
+
+    def flush() -> None:
+        if len({name for name, _ in run}) == len(run):
+            run.sort(key=lambda pair: pair[0])
+        result.extend(statement for _, statement in run)
+        run.clear()
+
+    for statement in body:
+        name = _constant_name(statement)
+        if name is None:
+            flush()
+            result.append(statement)
+        else:
+            run.append((name, statement))
+    flush()
+    return result
+
+
+def _serialise(tree: ast.AST) -> Iterator[bytes]:
+    """Yields an unambiguous form of the tree: prefix notation, every part with its length.
+
+    Fields that are absent or empty are left out, because newer Pythons add fields that are empty
+    for older syntax; `ast.dump` differs between versions for that reason.
+    """
+    stack: list[object] = [tree]
+    while stack:
+        item = stack.pop()
+        match item:
+            case ast.Constant(value=value):
+                yield _atom("constant", value)
+            case ast.AST():
+                fields = [
+                    (name, value)
+                    for name, value in ast.iter_fields(item)
+                    if value is not None and value != [] and name != "type_comment"
+                ]
+                yield f"({type(item).__name__}:{len(fields)}".encode()
+                for name, value in reversed(fields):
+                    stack.extend((value, _Field(name)))
+            case list():
+                yield f"[{len(item)}".encode()
+                stack.extend(reversed(item))
+            case _Field(name):
+                yield f".{name}:".encode()
+            case _:
+                yield _atom("value", item)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+
+
+def _atom(role: str, value: object) -> bytes:
+    # Hexadecimal spares the quadratic decimal conversion, which Python refuses for long integers.
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    text = f"{value:x}" if is_integer else repr(value)
+    data = text.encode("utf-8", "surrogatepass")
+    return f"<{role}:{type(value).__name__}:{len(data)}:".encode() + data
