@@ -1,0 +1,1 @@
+"""Gossip: who gets which record when. It does not know what a record means."""

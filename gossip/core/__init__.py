@@ -1,0 +1,1 @@
+"""The pure half of gossip: state machines without I/O."""

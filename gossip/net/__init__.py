@@ -1,0 +1,1 @@
+"""The network engine: the only package that sees libp2p."""
