@@ -1,0 +1,5 @@
+"""Run the command line with `python -m node`."""
+
+from node.cli.main import main
+
+main()

@@ -1,0 +1,85 @@
+"""The `swarm-node` command: a group that imports a command only when it is used.
+
+`--help` has to answer at once, so this module imports nothing but click; libp2p, torch and
+anthropic take seconds.
+"""
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+_COMMANDS: Final = {
+    "init": ("node.cli.init", "Found a swarm in a home directory."),
+    "join": ("node.cli.join", "Run a node: join a swarm, or continue where this one stopped."),
+    "demo": ("node.cli.demo", "Watch a swarm of local nodes find, verify and merge improvements."),
+    "status": ("node.cli.status", "Show what the node does, running or not."),
+    "lineage": ("node.cli.lineage", "Show the lineage from the genesis to the head."),
+    "show": ("node.cli.show", "Show one hypothesis, entry or record."),
+    "paths": ("node.cli.paths", "Show where this node keeps its things."),
+    "doctor": ("node.cli.doctor", "Check the sandbox, the store and the machine; say what to do."),
+    "run-task": ("node.cli.run_task", "Train one script locally and print its metric."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose help is known without importing its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which a newcomer meets them."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="swarm-node", prog_name="swarm-node")
+def cli() -> None:
+    """Turn any set of laptops and GPU boxes into one research group."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit: 0 ok, 1 error, 2 usage, 3 not running, 4 unreachable,
+    5 degraded, 130 interrupted.
+    """  # noqa: D205
+    try:
+        status = cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(code)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Settings: flag > `SWARM_*` environment variable > `config.toml` > default.
+
+The command line reads flags and environment; this module reads and checks the file, and holds the
+result as one frozen value.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from node.errors import ConfigError
+
+_FILE_BYTES_MAX: Final = 64 * 1024
+DEFAULT_LISTEN: Final = "/ip4/127.0.0.1/tcp/0"
+WORKERS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How a node runs.
+
+    Attributes:
+        listen: Multiaddress to listen on.
+        advertise: Addresses told to others instead of those listened on.
+        bootstrap: Addresses of peers to join through.
+        workers: Training runs at the same time.
+        sandbox: `auto`, `bubblewrap` or `landlock`.
+        agent: `offline`, or `none` for a node that only verifies.
+        seed: Seeds the agent's choices; None derives them from the identity.
+    """
+
+    listen: str = DEFAULT_LISTEN
+    advertise: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+    workers: int = 1
+    sandbox: str = "auto"
+    agent: str = "offline"
+    seed: int | None = None
+
+
+_CHOICES: Final = {
+    "sandbox": ("auto", "bubblewrap", "landlock"),
+    "agent": ("offline", "none"),
+}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read `config.toml`; a missing file is an empty one.
+
+    Raises:
+        ConfigError: Not TOML, an unknown key, or a value of the wrong type; the text names it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > _FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is larger than {_FILE_BYTES_MAX} bytes")
+    try:
+        values = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    known = {item.name for item in fields(Config)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{path}: unknown setting {name!r}; known: {', '.join(sorted(known))}"
+            )
+    return {name: _checked(path, name, value) for name, value in values.items()}
+
+
+def _checked(path: Path, name: str, value: Any) -> Any:
+    match name:
+        case "workers":
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{path}: {name} must be a whole number")
+            if not 1 <= value <= WORKERS_MAX:
+                raise ConfigError(f"{path}: {name} must be between 1 and {WORKERS_MAX}")
+            return value
+        case "seed":
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{path}: {name} must be a whole number")
+            return value
+        case "bootstrap" | "advertise":
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"{path}: {name} must be a list of addresses")
+            return tuple(value)
+        case _:
+            if not isinstance(value, str):
+                raise ConfigError(f"{path}: {name} must be text")
+            if name in _CHOICES and value not in _CHOICES[name]:
+                raise ConfigError(f"{path}: {name} must be one of {', '.join(_CHOICES[name])}")
+            return value
+
+
+def make_config(path: Path, flags: dict[str, Any]) -> Config:
+    """Combine the file with flags (and environment variables, which `click` already merged).
+
+    Args:
+        path: The configuration file.
+        flags: Values given on the command line or in the environment; None and () mean not given.
+
+    Raises:
+        ConfigError: The file is wrong.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return Config(**{**read_config(path), **given})
+
+
+def expand_bootstrap(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace `@FILE` by the addresses in that file, one a line.
+
+    Raises:
+        ConfigError: A file cannot be read, or holds no address.
+    """
+    expanded: list[str] = []
+    for address in addresses:
+        if not address.startswith("@"):
+            expanded.append(address)
+            continue
+        path = Path(address[1:]).expanduser()
+        try:
+            lines = path.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read addresses from {path}: {error}") from error
+        if not lines:
+            raise ConfigError(f"{path} holds no address yet")
+        expanded.extend(lines)
+    return tuple(expanded)
