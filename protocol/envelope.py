@@ -2,8 +2,9 @@
 
 The id of a record is the hash of its body bytes alone, so whoever re-signs the same statement
 makes the same record. The checks here are the first part of the order that every received record
-passes, cheapest first: size, decode, canonical form, fields, swarm id, signature. `peek_id` lets
-a caller drop what it has already seen before any of the costly ones.
+passes, cheapest first: size, number of values, decode, canonical form, header, kind, swarm id,
+fields, signature. `peek_id` lets a caller drop what it has already seen before any of the costly
+ones.
 """
 
 from typing import Final
@@ -12,6 +13,7 @@ from protocol import limits
 from protocol.errors import FieldError, WireError
 from protocol.ids import RECORD_SIGNATURE_TAG, record_id
 from protocol.keys import SigningKey
+from protocol.policy import Policy
 from protocol.records import BODY_TYPES, Arm, Body, Genesis, Record, Trial, kind_of
 from protocol.schema import from_map
 from protocol.signed import parse_statement, seal_statement
@@ -102,10 +104,22 @@ def _check_consistent(body: Body) -> None:
         expected = 0 if body.purpose == "screen" else limits.SIGNATURE_BYTES
         if len(body.seed_proof) != expected:
             raise FieldError(f"a {body.purpose} trial has a seed proof of {expected} bytes")
-    if isinstance(body, Genesis) and len({item.name for item in body.data}) != len(body.data):
-        raise FieldError("two data splits of one name")
+    if isinstance(body, Genesis):
+        if len({item.name for item in body.data}) != len(body.data):
+            raise FieldError("two data splits of one name")
+        _check_policy(body.policy)
 
 
 def _check_arm(arm: Arm) -> None:
     if (arm.metric_micro is None) == (arm.status == "ok"):
         raise FieldError("an arm has a metric exactly when its status is ok")
+
+
+def _check_policy(policy: Policy) -> None:
+    """Refuse a policy under which nothing could ever be verified."""
+    if policy.min_verifiers > policy.max_verifiers:
+        raise FieldError("policy: max_verifiers is below min_verifiers")
+    if policy.liars >= policy.max_verifiers:
+        raise FieldError("policy: liars must be fewer than max_verifiers")
+    if policy.park_pairs > policy.cap_pairs:
+        raise FieldError("policy: park_pairs is over cap_pairs")

@@ -17,6 +17,10 @@ NOTICE_BYTES_MAX: Final = 4 * 1024
 DEPTH_MAX: Final = 8
 """Nesting of a MessagePack value; our deepest record nests four levels."""
 
+VALUES_MAX: Final = 4_096
+"""Values in one MessagePack message, map keys included. Our longest record, a merge that cites
+every trial it may, has 532; without this bound, lists of nothing cost a second per megabyte."""
+
 ID_BYTES: Final = 32
 """SHA-256 digests: record ids, entry ids, blob names."""
 

@@ -15,7 +15,7 @@ from protocol.schema import Bool, Bytes, Int, ListOf, OneOf, Text, from_map, wir
 from protocol.signed import parse_statement, seal_statement
 
 _ID: Final = Bytes(limits.ID_BYTES)
-_OPTIONAL_ID: Final = Bytes(limits.ID_BYTES, exact=False)
+_OPTIONAL_ID: Final = Bytes(limits.ID_BYTES, or_empty=True)
 
 
 @dataclass(frozen=True, slots=True)

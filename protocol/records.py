@@ -185,7 +185,7 @@ class Trial:
     purpose: Purpose = wire(OneOf(PURPOSES))
     pair: int = wire(Int(0, limits.PAIR_MAX))
     seed: int = wire(Int(0, (1 << 63) - 1))
-    seed_proof: bytes = wire(Bytes(limits.SIGNATURE_BYTES, exact=False))
+    seed_proof: bytes = wire(Bytes(limits.SIGNATURE_BYTES, or_empty=True))
     parent: Arm = wire(Struct(Arm))
     child: Arm = wire(Struct(Arm))
     device: str = wire(Text(limits.DEVICE_BYTES_MAX))

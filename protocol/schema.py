@@ -37,17 +37,17 @@ def wire(spec: Spec) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Bytes of a fixed length, or up to a length when `exact` is false."""
+    """Bytes of a fixed length; with `or_empty` also none at all, but nothing in between."""
 
     length: int
-    exact: bool = True
+    or_empty: bool = False
 
     def encode(self, value: Any) -> bytes:
         """See `Spec.encode`."""
         if not isinstance(value, bytes):
             raise FieldError("must be bytes")
-        if len(value) > self.length or (self.exact and len(value) != self.length):
-            raise FieldError(f"{len(value)} bytes where {self.length} are allowed")
+        if len(value) != self.length and (value or not self.or_empty):
+            raise FieldError(f"{len(value)} bytes where {self.length} are due")
         return value
 
     decode = encode
@@ -65,7 +65,7 @@ class Int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise FieldError("must be an integer")
         if not self.low <= value <= self.high:
-            raise FieldError(f"{value} is outside {self.low}..{self.high}")
+            raise FieldError(f"must be within {self.low}..{self.high}")
         return value
 
     decode = encode
