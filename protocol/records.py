@@ -177,6 +177,10 @@ class Trial:
         seed_proof: The signature that the seed is derived from; empty when screening.
         parent: The parent's arm.
         child: The child's arm.
+        genesis_cpu_ms: CPU time that the genesis script takes on this machine, training and
+            scoring together; 0 when it was not measured. Costs are judged against it.
+        genesis_memory_kib: Highest resident memory of the genesis script on this machine; 0 when
+            it was not measured.
         device: The hardware, in words.
         runtime: The software that matters for the numbers.
     """
@@ -188,6 +192,8 @@ class Trial:
     seed_proof: bytes = wire(Bytes(limits.SIGNATURE_BYTES, or_empty=True))
     parent: Arm = wire(Struct(Arm))
     child: Arm = wire(Struct(Arm))
+    genesis_cpu_ms: int = wire(_COUNT)
+    genesis_memory_kib: int = wire(_COUNT)
     device: str = wire(Text(limits.DEVICE_BYTES_MAX))
     runtime: str = wire(Text(limits.DEVICE_BYTES_MAX))
 
