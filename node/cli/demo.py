@@ -1,0 +1,78 @@
+"""`swarm-node demo`: a whole swarm on one machine."""
+
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from node.cli.options import json_option, print_json, require_linux
+
+
+@click.command()
+@click.option("--nodes", type=click.IntRange(1, 32), default=3, show_default=True)
+@click.option(
+    "--merges", type=click.IntRange(1, 1000), default=3, show_default=True, metavar="K",
+    help="End after K verified merges.",
+)  # fmt: skip
+@click.option(
+    "--minutes", type=click.FloatRange(0.1), default=15, show_default=True, metavar="M",
+    help="Give up after M minutes, with exit code 1.",
+)  # fmt: skip
+@click.option(
+    "--tier",
+    type=click.Choice(["smoke", "laptop", "confirm", "long"]),
+    default="smoke",
+    show_default=True,
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the nodes' homes here.  [default: a temporary directory, deleted at the end]",
+)
+@click.option("--seed", type=int, help="Seeds the agents' choices.")
+@json_option
+def demo(
+    *,
+    nodes: int,
+    merges: int,
+    minutes: float,
+    tier: str,
+    home: Path | None,
+    seed: int | None,
+    as_json: bool,
+) -> int:
+    """Watch local nodes find, verify and merge improvements to a small language model.
+
+    Starts NODES processes on this machine that know each other only through --bootstrap, and
+    shows who tests which hypothesis, what was verified or refuted, and the lineage growing.
+    """
+    require_linux()
+    from rich.console import Console
+
+    from node.demo import DemoPlan, run_demo
+    from node.demo_display import DemoDisplay, print_result
+
+    directory = home.expanduser().absolute() if home else Path(tempfile.mkdtemp(prefix="swarm-"))
+    plan = DemoPlan(
+        nodes=nodes, merges=merges, minutes=minutes, tier=tier, seed=seed, directory=directory
+    )
+    try:
+        with DemoDisplay(Console(stderr=True), merges=merges) as display:
+            result = run_demo(plan, display.update)
+    finally:
+        if home is None:
+            shutil.rmtree(directory, ignore_errors=True)
+    if as_json:
+        fields = asdict(result)
+        print_json({name: fields[name] for name in ("nodes", "lineage", "converged", "wall_s")})
+    else:
+        names = {
+            status["node_id"]: f"node-{number}"
+            for number, status in enumerate(result.nodes, start=1)
+            if status
+        }
+        print_result(Console(), result, names)
+    return 0 if result.enough and result.converged else 1

@@ -1,0 +1,51 @@
+"""Options and habits that several commands share."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from node.home import Home, find_home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def home_option(command: F) -> F:
+    """Add `--home`; the command receives a `Home`."""
+    return click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        callback=lambda _context, _option, value: find_home(value),
+        metavar="DIR",
+        help="The node's directory.  [default: $SWARM_HOME, else the XDG data directory]",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json`; the command receives `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on stdout."""
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, sort_keys=False))
+
+
+def require_linux() -> None:
+    """Refuse platforms that have no sandbox yet.
+
+    Raises:
+        click.ClickException: With one sentence that says so.
+    """
+    if sys.platform == "darwin":
+        raise click.ClickException(
+            "macOS is not supported yet: its sandbox does not exist, and no script runs without one"
+        )
+    if sys.platform == "win32":
+        raise click.ClickException("native Windows is not supported; use WSL2")
+
+
+__all__ = ["Home", "home_option", "json_option", "print_json", "require_linux"]
