@@ -1,0 +1,288 @@
+"""The agent that needs no model and no network: a bandit over the catalogue.
+
+This file decides which change of the catalogue is proposed next. It refuses to know how changes
+are written and how they are tested.
+
+Theory of operation. Three sources of candidates, in turn:
+
+1. *Due again*: changes that did well on an older head and are not in the present one. Most
+   proposals come from here while there are any.
+2. *Singles*: every edit that the head's script has a place for. First a kind is drawn, then a
+   change within it, both by Thompson sampling: one draw from what is believed of each, the largest
+   wins. Kinds come first so that a kind with many constants gets no more attention for it.
+3. *Bundles* of two or three edits of different kinds, because some pay only together.
+
+When all that a width offers has been tried on this head, the next width adds finer and wilder steps
+of constants; beyond the last width, bundles of constants are drawn at random without end. What was
+tried on the head or is claimed by a peer is skipped by the normalised digest of the script itself,
+so that a new spelling of an old change does not pass either. Each node brings its own randomness,
+which spreads the swarm over the candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Final
+
+from node.agent.beliefs import DUE_UNITS, Beliefs, effect_units
+from node.agent.catalogue import (
+    STRUCTURAL,
+    Edit,
+    NotApplicableError,
+    Script,
+    apply_edits,
+    bundle_change,
+    constant_edits,
+    find_edits,
+)
+from node.agent.catalogue.constants import CONSTANTS, STEPS, constant_edit
+from node.agent.proposal import (
+    CHANGE_CHARS_MAX,
+    RATIONALE_CHARS_MAX,
+    TITLE_CHARS_MAX,
+    Proposal,
+    one_line,
+)
+from swarm.source import SourceError, check_source
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator, Sequence
+
+    from node.agent.proposal import ResearchView
+
+DUE_SHARE: Final = 0.75
+"""Share of proposals that take up a change that is due again, while there is one."""
+
+BUNDLE_SHARE: Final = 0.12
+"""Share of proposals that are bundles from the start; more when bundles do well."""
+
+EXPERIENCES_MAX: Final = 2_000
+"""How many of the latest experiences are looked at."""
+
+BUNDLE_TRIES_MAX: Final = 40
+"""How many bundles are drawn before the search widens."""
+
+RANDOM_TRIES_MAX: Final = 400
+"""How many random bundles are drawn, beyond the last width, before giving up."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Edits that are tried together, with the category under which they are counted."""
+
+    kind: str
+    edits: tuple[Edit, ...]
+
+    @property
+    def change(self) -> str:
+        return bundle_change(self.edits)
+
+
+class OfflineProposer:
+    """Proposes changes of the catalogue by what the swarm has learnt about them."""
+
+    def __init__(self) -> None:
+        # Which edits apply depends on the head alone, and a head lasts for many proposals.
+        self._head: str | None = None
+        self._script: Script | None = None
+        self._singles: dict[int, list[_Candidate]] = {}
+
+    def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
+        """Returns a change that is neither tried on this head nor claimed.
+
+        None is returned only if the head's script has no place for any edit that is left.
+        """
+        if self._head != view.head_source:
+            try:
+                self._script = Script.parse(view.head_source)
+            except NotApplicableError:
+                self._script = None
+            self._head, self._singles = view.head_source, {}
+        if self._script is None:
+            return None
+        search = _Search(view, self._script, rng, self._singles)
+        for candidate in search.candidates():
+            proposal = search.accept(candidate)
+            if proposal is not None:
+                return proposal
+        return None
+
+
+class _Search:
+    """One search for one proposal."""
+
+    def __init__(
+        self,
+        view: ResearchView,
+        script: Script,
+        rng: random.Random,
+        singles: dict[int, list[_Candidate]],
+    ) -> None:
+        self._view = view
+        self._script = script
+        self._rng = rng
+        self._known_singles = singles
+        self._experiences = view.experiences[-EXPERIENCES_MAX:]
+        self._tried_changes = {e.change for e in self._experiences if e.on_head}
+        self._beliefs = Beliefs(self._experiences, self._spent())
+
+    def candidates(self) -> Iterator[_Candidate]:
+        """Yields candidates in the order in which they should be tried, without end in practice."""
+        due = self._due()
+        if due and self._rng.random() < DUE_SHARE:
+            yield from due
+        for width in range(len(STEPS)):
+            singles = self._singles(width)
+            if self._rng.random() < BUNDLE_SHARE + self._bundle_bonus():
+                yield from self._bundles(singles, 3)
+            yield from self._by_kind(singles)
+            yield from self._bundles(singles, BUNDLE_TRIES_MAX)
+        yield from self._random_bundles()
+
+    def accept(self, candidate: _Candidate) -> Proposal | None:
+        """Returns the proposal that a candidate makes, or None if it is old, claimed or invalid."""
+        change = candidate.change
+        if len(change) > CHANGE_CHARS_MAX or (len(candidate.edits) == 1 and self._seen(change)):
+            return None
+        try:
+            source = apply_edits(self._script, candidate.edits).code
+            digest = check_source(source, self._view.head_source).digest
+            own = check_source(self._view.head_source).digest
+        except (NotApplicableError, SourceError):
+            return None
+        if digest == own or digest in self._view.tried or digest in self._view.claims:
+            return None
+        return Proposal(
+            title=one_line("; ".join(edit.title for edit in candidate.edits), TITLE_CHARS_MAX),
+            rationale=one_line(self._rationale(candidate), RATIONALE_CHARS_MAX),
+            expected_effect=one_line(
+                " ".join(dict.fromkeys(edit.expected_effect for edit in candidate.edits)),
+                RATIONALE_CHARS_MAX,
+            ),
+            kind=candidate.kind,
+            change=change,
+            source=source,
+        )
+
+    def _seen(self, change: str) -> bool:
+        """Returns whether this head has an experience of the change, which saves applying it."""
+        return change in self._tried_changes
+
+    def _rationale(self, candidate: _Candidate) -> str:
+        parts = [edit.rationale for edit in candidate.edits]
+        if len(parts) > 1:
+            parts.append("Together, because some changes pay only with one another.")
+        past = [
+            units
+            for e in self._experiences
+            if e.change == candidate.change and not e.on_head
+            if (units := effect_units(e)) is not None
+        ]
+        if past:
+            helped = sum(units > 0 for units in past)
+            parts.append(f"On older heads it helped in {helped} of {len(past)} trials.")
+        return " ".join(parts)
+
+    def _applies(self, edits: Sequence[Edit]) -> bool:
+        try:
+            apply_edits(self._script, edits)
+        except NotApplicableError:
+            return False
+        return True
+
+    def _spent(self) -> frozenset[str]:
+        """Returns the changes of past experiences that have no place in the head any more."""
+        singles = {candidate.change for candidate in self._singles(0)}
+        present = {f"{name}={value!r}" for name, value in self._script.constants().items()}
+        spent = set()
+        for change in {e.change for e in self._experiences}:
+            gone = change in STRUCTURAL and change not in singles
+            if gone or change in present:
+                spent.add(change)
+        return frozenset(spent)
+
+    def _singles(self, width: int) -> list[_Candidate]:
+        """Returns every edit that applies to the head, up to a width of steps."""
+        if width not in self._known_singles:
+            structural = (
+                self._known_singles[0]
+                if width
+                else [_Candidate(e.kind, (e,)) for e in STRUCTURAL.values() if self._applies((e,))]
+            )
+            structural = [c for c in structural if c.change in STRUCTURAL]
+            constants = [_Candidate(e.kind, (e,)) for e in constant_edits(self._script, width)]
+            self._known_singles[width] = structural + constants
+        return self._known_singles[width]
+
+    def _due(self) -> list[_Candidate]:
+        """Returns what did well on older heads, most promising first by one draw each."""
+        best: dict[str, float] = {}
+        for experience in self._experiences:
+            units = effect_units(experience)
+            if units is None or experience.on_head or experience.change in self._tried_changes:
+                continue
+            best[experience.change] = max(units, best.get(experience.change, -math.inf))
+        drawn: list[tuple[float, _Candidate]] = []
+        for change, units in best.items():
+            edits = find_edits(change) if units >= DUE_UNITS else ()
+            if not edits:
+                continue
+            kind = edits[0].kind if len(edits) == 1 else "bundle"
+            drawn.append(
+                (self._beliefs.draw_change(kind, change, self._rng), _Candidate(kind, edits))
+            )
+        drawn.sort(key=lambda pair: -pair[0])
+        return [candidate for _, candidate in drawn]
+
+    def _by_kind(self, singles: Sequence[_Candidate]) -> Iterator[_Candidate]:
+        """Yields singles: the kind with the largest draw first, then the change within it."""
+        left: dict[str, list[_Candidate]] = {}
+        for candidate in singles:
+            if not self._seen(candidate.change):
+                left.setdefault(candidate.kind, []).append(candidate)
+        while left:
+            kind = max(sorted(left), key=lambda name: self._beliefs.draw_kind(name, self._rng))
+            candidate = max(left[kind], key=self._draw)
+            left[kind].remove(candidate)
+            if not left[kind]:
+                del left[kind]
+            yield candidate
+
+    def _draw(self, candidate: _Candidate) -> float:
+        return self._beliefs.draw_change(candidate.kind, candidate.change, self._rng)
+
+    def _bundle_bonus(self) -> float:
+        """Returns how much more often bundles are tried because they did well."""
+        return max(0.0, min(0.3, 0.2 * self._beliefs.kind("bundle").mean - 0.06))
+
+    def _bundles(self, singles: Sequence[_Candidate], tries: int) -> Iterator[_Candidate]:
+        """Yields bundles of edits of different kinds, each chosen by a draw of its own."""
+        by_kind: dict[str, list[_Candidate]] = {}
+        for candidate in singles:
+            by_kind.setdefault(candidate.kind, []).append(candidate)
+        for _ in range(tries):
+            count = min(self._rng.choice((2, 2, 3)), len(by_kind))
+            if count < 2:
+                return
+            order = sorted(by_kind, key=lambda k: -self._beliefs.draw_kind(k, self._rng))
+            chosen = [max(by_kind[kind], key=self._draw) for kind in order[:count]]
+            edits = tuple(edit for candidate in chosen for edit in candidate.edits)
+            if not self._seen(bundle_change(edits)):
+                yield _Candidate("bundle", edits)
+
+    def _random_bundles(self) -> Iterator[_Candidate]:
+        """Yields random values of several constants at once: the search is never at its end."""
+        constants = self._script.constants()
+        names = [name for name in sorted(constants) if CONSTANTS.get(name) and constants[name]]
+        fractions = [name for name in names if CONSTANTS[name].scale == "log"]
+        for _ in range(RANDOM_TRIES_MAX if fractions else 0):
+            chosen = self._rng.sample(fractions, min(len(fractions), self._rng.choice((1, 2, 3))))
+            edits = []
+            for name in chosen:
+                factor = math.exp(self._rng.gauss(0.0, 0.7))
+                value = float(f"{constants[name] * factor:.3g}")
+                edits.append(constant_edit(name, value, constants[name]))
+            kind = edits[0].kind if len(edits) == 1 else "bundle"
+            yield _Candidate(kind, tuple(edits))
