@@ -81,15 +81,16 @@ class Dialer:
                 node.addresses.pop()
             node.addresses.append(address)
 
-    def due(self, connected: Collection[bytes], now_s: float) -> list[Attempt]:
+    def due(self, connected: Collection[bytes], dialled: int, now_s: float) -> list[Attempt]:
         """Attempts to start now; report each with `succeeded` or `failed`.
 
         Args:
-            connected: Ids of the nodes with a live connection.
+            connected: Ids of the nodes with a live connection; they are not dialled.
+            dialled: How many good connections we have made ourselves.
             now_s: The driver's clock in seconds.
         """
         under_way = sum(node.dialling for node in self._nodes.values())
-        missing = self._wanted - len(connected) - under_way
+        missing = self._wanted - dialled - under_way
         candidates = [
             (not node.bootstrap, node.failures, self._rng.random(), node_id)
             for node_id, node in self._nodes.items()

@@ -1,0 +1,181 @@
+"""Reconciliation over a stream: both sides of `/swarm-node/sync/1`.
+
+The initiator sends reconciliation messages, fetches what it lacks and offers what the peer lacks,
+all in one stream; the responder answers each frame with one. This file decides in which frames
+records travel. It refuses to know libp2p and what a record means.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from gossip.core.messages import Get, Ranges, Records, decode_sync, encode_sync
+from gossip.core.rates import FAULT_RECORD, SeenCache
+from gossip.core.reconcile import Reconciliation, respond
+from gossip.errors import RequestError
+from gossip.interface import RecordStore, SyncReport
+from gossip.net.streams import Frames
+from protocol.envelope import peek_id
+from protocol.errors import WireError
+from protocol.limits_network import (
+    SYNC_GET_IDS_MAX,
+    SYNC_RECORDS_BYTES_MAX,
+    SYNC_ROUNDS_MAX,
+)
+
+SYNC_PROTOCOL: Final = "/swarm-node/sync/1"
+
+_FRAMES_MAX: Final = SYNC_ROUNDS_MAX * 8
+"""Frames that a responder answers in one stream."""
+
+_SETTLED_KEEP_S: Final = 60.0
+"""How long a record that was held or rejected is not asked for again."""
+
+T = TypeVar("T")
+
+Fault = Callable[[bytes, float, str], None]
+
+
+class Synchroniser:
+    """Reconciles our store with peers, as initiator and as responder."""
+
+    def __init__(self, store: RecordStore, *, clock: Callable[[], float], on_fault: Fault) -> None:
+        """Work on a store.
+
+        Args:
+            store: The node's records.
+            clock: Monotonic seconds.
+            on_fault: Called with a node id, points, and words.
+        """
+        self._store = store
+        self._clock = clock
+        self._on_fault = on_fault
+        self._fetching: set[bytes] = set()
+        self._settled = SeenCache(keep_s=_SETTLED_KEEP_S)
+
+    async def initiate(self, node_id: bytes, frames: Frames) -> SyncReport:
+        """One reconciliation that we start.
+
+        Raises:
+            RequestError: The stream ended early.
+            WireError: The peer broke the protocol.
+        """
+        run = Reconciliation(self._store.index())
+        message: bytes | None = run.initiate()
+        received = sent = 0
+        complete = False
+        while message is not None:
+            await frames.send(encode_sync(Ranges(message)))
+            answer = decode_sync(await frames.receive())
+            if not isinstance(answer, Ranges):
+                raise WireError("expected a reconciliation message")
+            step = run.advance(answer.message)
+            received += await self._fetch(node_id, frames, step.need_ids)
+            sent += await self._offer(frames, step.have_ids)
+            message, complete = step.message, step.complete
+        return SyncReport(received=received, sent=sent, complete=complete)
+
+    async def serve(self, node_id: bytes, frames: Frames) -> None:
+        """Answer a peer that reconciles with us, until it closes the stream."""
+        for _ in range(_FRAMES_MAX):
+            try:
+                data = await frames.receive()
+            except RequestError:
+                return
+            match decode_sync(data):
+                case Ranges(message):
+                    await frames.send(encode_sync(Ranges(respond(self._store.index(), message))))
+                case Get(ids):
+                    await frames.send(encode_sync(await self._collect(ids)))
+                case Records(_, envelopes):
+                    await self._take(node_id, envelopes)
+                    await frames.send(encode_sync(Records(len(envelopes), ())))
+        raise WireError("reconciliation without end")
+
+    async def _fetch(self, node_id: bytes, frames: Frames, need: Sequence[bytes]) -> int:
+        """Ask for records that we lack; how many were new."""
+        now_s = self._clock()
+        wanted = [
+            record_id
+            for record_id in need
+            if record_id not in self._fetching and not self._settled.has(record_id, now_s)
+        ]
+        self._fetching.update(wanted)
+        received = 0
+        try:
+            waiting = list(reversed(wanted))
+            while waiting:
+                asked = tuple(reversed(waiting[-SYNC_GET_IDS_MAX:]))
+                await frames.send(encode_sync(Get(asked)))
+                answer = decode_sync(await frames.receive())
+                if not isinstance(answer, Records):
+                    raise WireError("expected records")
+                if not len(answer.envelopes) <= answer.answered <= len(asked):
+                    raise WireError("more records than were asked for")
+                if answer.answered == 0:
+                    raise WireError("an answer to none of the ids asked for")
+                if not {peek_id(envelope) for envelope in answer.envelopes} <= set(asked):
+                    raise WireError("records that were not asked for")
+                received += await self._take(node_id, answer.envelopes)
+                del waiting[-answer.answered :]
+        finally:
+            self._fetching.difference_update(wanted)
+        return received
+
+    async def _offer(self, frames: Frames, have: Sequence[bytes]) -> int:
+        """Send records that the peer lacks; how many."""
+        sent = 0
+        for ids in _chunks(have, SYNC_GET_IDS_MAX):
+            for group in _by_size(await self._store.envelopes(ids)):
+                await frames.send(encode_sync(Records(len(group), tuple(group))))
+                answer = decode_sync(await frames.receive())
+                if not isinstance(answer, Records) or answer.envelopes:
+                    raise WireError("expected a receipt")
+                sent += len(group)
+        return sent
+
+    async def _collect(self, ids: tuple[bytes, ...]) -> Records:
+        """The answer to a `Get`: as many of the ids, in order, as fit in one frame."""
+        envelopes: list[bytes] = []
+        size = 0
+        for answered, record_id in enumerate(ids):
+            found = await self._store.envelopes([record_id])
+            size += sum(len(envelope) for envelope in found)
+            if size > SYNC_RECORDS_BYTES_MAX:
+                return Records(answered, tuple(envelopes))
+            envelopes += found
+        return Records(len(ids), tuple(envelopes))
+
+    async def _take(self, node_id: bytes, envelopes: Iterable[bytes]) -> int:
+        """Hand records to the store, in their order; how many were new."""
+        accepted = 0
+        for envelope in envelopes:
+            match await self._store.on_record(envelope, node_id):
+                case "accepted":
+                    accepted += 1
+                case "known":
+                    pass
+                case "held":
+                    self._settled.add(peek_id(envelope), self._clock())
+                case "rejected":
+                    self._settled.add(peek_id(envelope), self._clock())
+                    self._on_fault(node_id, FAULT_RECORD, "a rejected record in a reconciliation")
+        return accepted
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _by_size(envelopes: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Groups of envelopes that fit in one frame each."""
+    group: list[bytes] = []
+    size = 0
+    for envelope in envelopes:
+        if group and size + len(envelope) > SYNC_RECORDS_BYTES_MAX:
+            yield group
+            group, size = [], 0
+        group.append(envelope)
+        size += len(envelope)
+    if group:
+        yield group
