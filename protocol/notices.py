@@ -72,7 +72,8 @@ class Presence:
 
 NoticeBody: TypeAlias = Claim | Presence
 
-_TYPES: Final[dict[str, type[NoticeBody]]] = {"claim": Claim, "presence": Presence}
+NOTICE_TYPES: Final[dict[str, type[NoticeBody]]] = {"claim": Claim, "presence": Presence}
+"""The kinds of notice, as they are written on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def seal_notice(body: NoticeBody, *, key: SigningKey, swarm: bytes, created_ms: 
         FieldError: A field is outside its bounds, or the notice is too large.
     """
     return seal_statement(
-        next(kind for kind, struct in _TYPES.items() if type(body) is struct),
+        next(kind for kind, struct in NOTICE_TYPES.items() if type(body) is struct),
         body,
         key=key,
         swarm=swarm,
@@ -110,8 +111,8 @@ def open_notice(data: bytes, *, swarm: bytes) -> Notice:
     statement = parse_statement(data, bytes_max=limits.NOTICE_BYTES_MAX)
     if statement.swarm != swarm:
         raise WireError("notice of another swarm")
-    if statement.kind not in _TYPES:
+    if statement.kind not in NOTICE_TYPES:
         raise WireError("unknown kind of notice")
-    body = from_map(_TYPES[statement.kind], statement.body)
+    body = from_map(NOTICE_TYPES[statement.kind], statement.body)
     statement.verify(NOTICE_SIGNATURE_TAG)
     return Notice(author=statement.author, created_ms=statement.created_ms, body=body)
