@@ -1,0 +1,116 @@
+"""What a forked child gives up before it reads a job's script.
+
+The worker's parent process is warmed (torch imported) and trusted; its children are forked from it,
+one per job, and run code written by strangers. ``tighten`` is the border between the two: after
+it, the child can compute, read what the sandbox shows, and write to the descriptors it was
+given. This file decides what is given up and in which order. It refuses to know the job.
+
+Nothing of the outer sandbox is relied on for the separation of jobs from one another: a child
+cannot create or open a file for writing, signal or trace its parent or a sibling, or leave a
+process behind.
+"""
+
+import os
+import resource
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from trainer.confinement import landlock
+from trainer.confinement.bpf import tightened_filter
+from trainer.confinement.errors import ConfinementError
+from trainer.confinement.kernel import (
+    PR_SET_DUMPABLE,
+    close_all_but,
+    die_with,
+    install_filter,
+    lower_limits,
+    process_control,
+)
+
+STACK_BYTES: Final = 16 << 20
+PENDING_SIGNALS: Final = 256
+"""Also bounds POSIX timers, whose memory belongs to the kernel."""
+ADDRESS_SPACE_FACTOR: Final = 16
+ADDRESS_SPACE_FLOOR_BYTES: Final = 64 << 30
+"""Reserving far more than one uses is normal; page tables for it are what this bounds."""
+
+
+@dataclass(frozen=True)
+class TightLimits:
+    """Resources of one job.
+
+    Attributes:
+        memory_bytes: writable private memory, what the child inherited from its parent included.
+        file_bytes: the longest file it may write, in practice its output buffer.
+        open_files: descriptors.
+        cpu_s: CPU seconds over all threads, after which the kernel kills it; ``None`` for no limit.
+    """
+
+    memory_bytes: int
+    file_bytes: int
+    open_files: int = 128
+    cpu_s: int | None = None
+
+
+def address_space_bytes(memory_bytes: int) -> int:
+    """Return the address space that goes with an amount of memory."""
+    return max(ADDRESS_SPACE_FLOOR_BYTES, ADDRESS_SPACE_FACTOR * memory_bytes)
+
+
+def limits_by_kind(
+    *, memory_bytes: int, file_bytes: int, open_files: int, cpu_s: int | None
+) -> dict[int, int]:
+    """Return the value for each ``resource.RLIMIT_*`` that confinement sets."""
+    limits = {
+        resource.RLIMIT_DATA: memory_bytes,
+        resource.RLIMIT_AS: address_space_bytes(memory_bytes),
+        resource.RLIMIT_STACK: STACK_BYTES,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NOFILE: open_files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_SIGPENDING: PENDING_SIGNALS,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if cpu_s is not None:
+        limits[resource.RLIMIT_CPU] = cpu_s
+    return limits
+
+
+def tighten(limits: TightLimits, *, parent_pid: int, keep_fds: Collection[int]) -> None:
+    """Confine this process for good; call it in a forked child, before the job is read.
+
+    Afterwards: threads may start but no process and no program; no socket exists or can be made;
+    no descriptor but ``keep_fds`` is open and no file can be opened for writing; no other
+    process can be signalled or traced; memory, CPU time and file length are limited by the
+    kernel; and the process dies with its parent.
+
+    Args:
+        limits: resources of this job.
+        parent_pid: ``os.getpid()`` of the parent, taken before the fork.
+        keep_fds: descriptors that stay open; list 0, 1 and 2 too if they should.
+
+    Raises:
+        ConfinementError: when a step failed. The caller must end the process, and must not read
+            the job.
+    """
+    try:
+        close_all_but(set(keep_fds))
+        process_control(PR_SET_DUMPABLE, 0)
+        die_with(parent_pid)
+        lower_limits(
+            limits_by_kind(
+                memory_bytes=limits.memory_bytes,
+                file_bytes=limits.file_bytes,
+                open_files=limits.open_files,
+                cpu_s=limits.cpu_s,
+            )
+        )
+        # The second lock on the same door where the kernel has it; the filter below refuses
+        # writing, signals and sockets on every kernel.
+        if landlock.version() >= landlock.MINIMUM_VERSION:
+            landlock.restrict(landlock.Access(), writes_only=True)
+        install_filter(tightened_filter(pid=os.getpid()))
+    except (OSError, ValueError) as error:
+        raise ConfinementError(f"cannot tighten this process: {error}") from error
