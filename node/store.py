@@ -95,12 +95,16 @@ class RecordStore:
             StoreError: Anything else that SQLite reports; nothing of this call is kept.
         """
         try:
-            with self._database:
-                self._database.executemany(
-                    "INSERT OR IGNORE INTO record (id, created_ms, envelope) VALUES (?, ?, ?)",
-                    records,
-                )
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany(
+                "INSERT OR IGNORE INTO record (id, created_ms, envelope) VALUES (?, ?, ?)",
+                records,
+            )
+            self._database.execute("COMMIT")
         except apsw.Error as error:
+            # A full disk makes SQLite roll back by itself; other errors leave that to us.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise self._translated(error) from error
 
     def envelopes(self, ids: Iterable[bytes]) -> list[bytes]:
