@@ -15,7 +15,7 @@ from protocol.ids import RECORD_SIGNATURE_TAG, record_id
 from protocol.keys import SigningKey
 from protocol.policy import Policy
 from protocol.records import BODY_TYPES, Arm, Body, Genesis, Record, Trial, kind_of
-from protocol.schema import from_map
+from protocol.schema import from_map, to_map
 from protocol.signed import parse_statement, seal_statement
 
 _NO_SWARM: Final = bytes(limits.ID_BYTES)
@@ -45,10 +45,11 @@ def seal(body: Body, *, key: SigningKey, swarm: bytes | None, created_ms: int) -
         FieldError: A field is outside its bounds, or the record is too large.
     """
     assert (swarm is None) == isinstance(body, Genesis)
+    fields = to_map(body)
     _check_consistent(body)
     return seal_statement(
         kind_of(body),
-        body,
+        fields,
         key=key,
         swarm=_NO_SWARM if swarm is None else swarm,
         created_ms=created_ms,

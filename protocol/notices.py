@@ -11,7 +11,7 @@ from protocol import limits
 from protocol.errors import WireError
 from protocol.ids import NOTICE_SIGNATURE_TAG
 from protocol.keys import SigningKey
-from protocol.schema import Bool, Bytes, Int, ListOf, OneOf, Text, from_map, wire
+from protocol.schema import Bool, Bytes, Int, ListOf, OneOf, Text, from_map, to_map, wire
 from protocol.signed import parse_statement, seal_statement
 
 _ID: Final = Bytes(limits.ID_BYTES)
@@ -93,7 +93,7 @@ def seal_notice(body: NoticeBody, *, key: SigningKey, swarm: bytes, created_ms: 
     """
     return seal_statement(
         next(kind for kind, struct in NOTICE_TYPES.items() if type(body) is struct),
-        body,
+        to_map(body),
         key=key,
         swarm=swarm,
         created_ms=created_ms,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from protocol import canonical, limits
 from protocol.errors import FieldError, WireError
 from protocol.keys import SigningKey, verify
-from protocol.schema import Bytes, Int, Spec, Text, to_map
+from protocol.schema import Bytes, Int, Spec, Text
 
 _HEADER: Final[dict[str, Spec]] = {
     "v": Int(limits.WIRE_VERSION, limits.WIRE_VERSION),
@@ -45,7 +45,7 @@ class Statement:
 
 def seal_statement(
     kind: str,
-    body: Any,
+    body: dict[str, Any],
     *,
     key: SigningKey,
     swarm: bytes,
@@ -53,10 +53,10 @@ def seal_statement(
     tag: bytes,
     bytes_max: int,
 ) -> bytes:
-    """Sign a struct as a statement.
+    """Sign the map of a struct as a statement.
 
     Raises:
-        FieldError: A field is outside its bounds, or the whole is too large.
+        FieldError: A header field is outside its bounds, or the whole is too large.
     """
     header = {
         "v": limits.WIRE_VERSION,
@@ -66,8 +66,11 @@ def seal_statement(
         "created_ms": created_ms,
     }
     for name, spec in _HEADER.items():
-        spec.encode(header[name])
-    signed = canonical.encode({**header, "body": to_map(body)})
+        try:
+            spec.encode(header[name])
+        except FieldError as error:
+            raise FieldError(f"{name}: {error}") from error
+    signed = canonical.encode({**header, "body": body})
     data = key.sign(tag + signed) + signed
     if len(data) > bytes_max:
         raise FieldError(f"{kind} of {len(data)} bytes; the limit is {bytes_max}")

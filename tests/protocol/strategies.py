@@ -15,7 +15,7 @@ T = TypeVar("T")
 SETTINGS: Final = settings(
     derandomize=True,
     deadline=None,
-    max_examples=60,
+    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 """The same examples on every run; a failure prints the example itself."""
@@ -111,4 +111,4 @@ def largest(spec: Spec, number: int = 0) -> Any:
 def largest_struct(struct: type[T], number: int = 0) -> T:
     """A struct with the longest encoding that its specs allow."""
     made = {item.name: largest(item.metadata["wire"], number) for item in fields(struct)}  # type: ignore[arg-type]
-    return struct(**made)
+    return consistent(struct(**made))
