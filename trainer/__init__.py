@@ -1,0 +1,1 @@
+"""Training: tasks, the compute budget, the worker and the scorer."""

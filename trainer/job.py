@@ -52,6 +52,7 @@ class Limits:
         memory_bytes: most memory that the processes of one run may hold together.
         weights_bytes: most bytes of trained weights that leave the training process.
         log_bytes: most bytes of the script's output that are kept, from its end.
+        cpu_s: most CPU seconds of one process of the run; 0 leaves it to the wall limits.
     """
 
     train_wall_s: float = 600.0
@@ -59,6 +60,7 @@ class Limits:
     memory_bytes: int = 2 << 30
     weights_bytes: int = 256 << 20
     log_bytes: int = MAX_LOG_TAIL_BYTES
+    cpu_s: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,395 @@
+"""The runner: trains jobs in sandboxed workers, scores what they trained, and says what came of it.
+
+This file decides the order of a run and the meaning of its ends: train in one process, seal the
+weights, serve them in a second process to the scorer, and look for peeking in a third. It refuses
+to know records, verdicts and who wants a job run. Each process is forked from a warm worker inside
+a sandbox; the training process is dead before the model is scored, and the scored process is dead
+before the audit starts.
+
+A run never raises for what a script does: a crash, a hang or a forged number is an outcome. It
+raises only when this machine cannot run anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import trio
+
+from node.runner_server import ModelServer, ServerDiedError
+from node.runner_worker import (
+    Bounds,
+    Descriptors,
+    Ended,
+    Worker,
+    seal,
+    sealed_file,
+    sealed_room,
+)
+from trainer import scorer
+from trainer.job import MICRO, Job, Outcome, Progress, Status, clip_reason
+from trainer.worker import wire
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import AsyncIterator, Callable
+
+    import numpy.typing as npt
+
+    from node.sandbox.model import Sandbox
+
+KEPT_BITS: Final = 32
+"""Results whose bits per position are remembered, as the parent of a later audit: 256 KiB each."""
+_SCORING_SEED: Final = 20261124
+"""Shuffles the windows. Fixed, so that batches round alike and a metric repeats to the digit."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Record:
+    """What is known so far about one run."""
+
+    started: float
+    train_cpu_ms: int = 0
+    score_cpu_ms: int = 0
+    peak_memory_kib: int = 0
+    frame: wire.Frame | None = None
+    log: bytes = b""
+
+    def add(self, ended: Ended, stage: Literal["train", "score"]) -> None:
+        """Books what a process cost."""
+        cpu_ms = round(ended.event.cpu_us / 1000) if ended.event else 0
+        if stage == "train":
+            self.train_cpu_ms += cpu_ms
+            self.frame = ended.frame
+        else:
+            self.score_cpu_ms += cpu_ms
+        resident_kib = ended.event.peak_memory_kib if ended.event else 0
+        seen_kib = ended.memory_bytes >> 10
+        self.peak_memory_kib = max(self.peak_memory_kib, resident_kib, seen_kib)
+        if ended.log:
+            self.log = ended.log
+
+    def outcome(self, status: Status, reason: str = "", metric: int | None = None) -> Outcome:
+        """Returns the outcome of a run that ends here."""
+        frame = self.frame
+        return Outcome(
+            status=status,
+            metric_micro=metric,
+            train_cpu_ms=self.train_cpu_ms,
+            score_cpu_ms=self.score_cpu_ms,
+            wall_ms=round((trio.current_time() - self.started) * 1000),
+            peak_memory_kib=self.peak_memory_kib,
+            steps=frame.steps if frame else 0,
+            tokens=frame.tokens if frame else 0,
+            flops=frame.flops if frame else 0,
+            reason=clip_reason(reason),
+            log_tail=self.log.decode(errors="replace"),
+        )
+
+
+class Runner:
+    """Runs jobs in a fixed number of sandboxed workers; use `open_runner` to get one.
+
+    Attributes:
+        slots: how many jobs can run at once.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        train: pathlib.Path,
+        validation: npt.NDArray[np.uint8],
+        slots: int,
+        random_seed: Callable[[], int],
+    ) -> None:
+        self.slots = slots
+        self._sandbox = sandbox
+        self._train = train
+        self._validation = validation
+        self._random_seed = random_seed
+        self._free = trio.CapacityLimiter(slots)
+        self._idle: list[Worker] = []
+        self._every: set[Worker] = set()
+        self._bits: OrderedDict[bytes, scorer.Bits] = OrderedDict()
+
+    async def warm_up(self, memory_bytes: int) -> None:
+        """Starts every worker, so that the first jobs do not wait for one.
+
+        Args:
+            memory_bytes: most memory of the jobs to come.
+
+        Raises:
+            WorkerError: a worker could not be started.
+            SandboxError: the sandbox could not be started.
+        """
+        while len(self._every) < self.slots:
+            self._idle.append(await self._new_worker(memory_bytes))
+
+    async def run(
+        self,
+        job: Job,
+        *,
+        parent_bits: scorer.Bits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Outcome:
+        """Trains, scores and audits one job.
+
+        Args:
+            job: what to run.
+            parent_bits: bits of the parent on the same seed, from `bits_of`; aims the audit.
+            on_progress: called, on the main thread, a few times a second.
+
+        Raises:
+            WorkerError: no worker can be started on this machine.
+            SandboxError: the sandbox could not be started.
+        """
+        async with self._free:
+            return await self._run(job, parent_bits, on_progress or (lambda _: None))
+
+    async def pair(
+        self,
+        parent: Job,
+        child: Job,
+        *,
+        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
+    ) -> tuple[Outcome, Outcome]:
+        """Runs two jobs back to back on one worker, the audit of the second aimed by the first.
+
+        Args:
+            parent: the baseline's job.
+            child: the candidate's job, on the same seed.
+            on_progress: called as in `run`, with the arm that is running.
+
+        Returns:
+            Both outcomes, the parent's first.
+
+        Raises:
+            WorkerError: no worker can be started on this machine.
+            SandboxError: the sandbox could not be started.
+        """
+        show = on_progress or (lambda _arm, _progress: None)
+        async with self._free:
+            before = await self._run(parent, None, lambda progress: show("parent", progress))
+            bits = self.bits_of(parent) if before.status == "ok" else None
+            after = await self._run(child, bits, lambda progress: show("child", progress))
+        return before, after
+
+    def bits_of(self, job: Job) -> scorer.Bits | None:
+        """Returns the bits of every scored position of a recent ok run of the same job."""
+        return self._bits.get(_key(job))
+
+    def close(self) -> None:
+        """Kills every worker."""
+        for worker in self._every:
+            worker.close()
+        self._every.clear()
+        self._idle.clear()
+
+    async def _new_worker(self, memory_bytes: int) -> Worker:
+        worker = await Worker.start(self._sandbox, self._train, memory_bytes)
+        self._every.add(worker)
+        return worker
+
+    @contextlib.asynccontextmanager
+    async def _worker(self, memory_bytes: int) -> AsyncIterator[Worker]:
+        """Lends an idle worker, or a new one; drops it when it did not survive."""
+        worker = self._idle.pop() if self._idle else None
+        if worker is not None and not worker.alive:
+            # Something outside ended it while it had nothing to do.
+            worker.close()
+            self._every.discard(worker)
+            worker = None
+        if worker is None:
+            worker = await self._new_worker(memory_bytes)
+        try:
+            yield worker
+        finally:
+            if worker.alive:
+                self._idle.append(worker)
+            else:
+                self._every.discard(worker)
+
+    async def _run(
+        self, job: Job, parent_bits: scorer.Bits | None, show: Callable[[Progress], None]
+    ) -> Outcome:
+        record = _Record(trio.current_time())
+        show(Progress("start", 0.0))
+        with contextlib.ExitStack() as stack:
+            script = sealed_file("train.py", job.script.encode())
+            stack.callback(os.close, script)
+            weights = sealed_room("weights", job.limits.weights_bytes)
+            stack.callback(os.close, weights)
+            descriptors = Descriptors(script, weights)
+
+            async with self._worker(job.limits.memory_bytes) as worker:
+                ended = await worker.run(
+                    wire.Command("train", _settings(job)),
+                    descriptors,
+                    _bounds(job, job.limits.train_wall_s),
+                    on_frame=lambda frame: show(_progress(frame)),
+                )
+            record.add(ended, "train")
+            fault = _fault(ended)
+            if fault is not None:
+                return record.outcome(*fault)
+            seal(weights)
+            return await self._judge(job, descriptors, record, parent_bits, show)
+
+    async def _judge(
+        self,
+        job: Job,
+        descriptors: Descriptors,
+        record: _Record,
+        parent_bits: scorer.Bits | None,
+        show: Callable[[Progress], None],
+    ) -> Outcome:
+        """Scores and audits sealed weights, each in a process of its own."""
+        windows = scorer.windows_of(self._validation, job.evaluation)
+        scoring = scorer.Scoring(windows, job.vocab_size, _SCORING_SEED)
+        fault = await self._serve(
+            job, descriptors, record, scoring, lambda share: show(Progress("score", share))
+        )
+        if fault is not None:
+            return record.outcome(*fault)
+        score = scoring.score()
+        if job.evaluation.probes:
+            audit = scorer.Audit(
+                windows,
+                job.vocab_size,
+                score.bits,
+                probes=job.evaluation.probes,
+                seed=self._random_seed(),
+                parent_bits=parent_bits,
+            )
+            fault = await self._serve(
+                job, descriptors, record, audit, lambda share: show(Progress("audit", share))
+            )
+            if fault is not None:
+                return record.outcome(*fault)
+        self._bits[_key(job)] = score.bits
+        while len(self._bits) > KEPT_BITS:
+            self._bits.popitem(last=False)
+        return record.outcome("ok", metric=score.metric_micro)
+
+    async def _serve(
+        self,
+        job: Job,
+        descriptors: Descriptors,
+        record: _Record,
+        task: scorer.Scoring | scorer.Audit,
+        on_share: Callable[[float], None],
+    ) -> tuple[Status, str] | None:
+        """Has one pass answered by a fresh serving process; returns why that failed, if it did."""
+        context = job.evaluation.context
+        rows = scorer.rows_per_request(context, job.vocab_size)
+        died = False
+        with ModelServer.open(rows, context, job.vocab_size) as server:
+
+            async def drive() -> tuple[Status, str] | None:
+                nonlocal died
+                server.hand_over()
+                try:
+                    await server.wait_ready()
+                    await server.answer(task, on_share)
+                except ServerDiedError:
+                    died = True
+                except scorer.InvalidAnswerError as error:
+                    return "invalid", str(error)
+                finally:
+                    server.finish()
+                return None
+
+            async with self._worker(job.limits.memory_bytes) as worker:
+                ended = await worker.run(
+                    wire.Command("serve", _settings(job) | {"room_rows": rows}),
+                    dataclasses.replace(descriptors, others=server.others),
+                    _bounds(job, job.limits.score_wall_s),
+                    drive=drive,
+                )
+        record.add(ended, "score")
+        if ended.stopped is not None:
+            return ended.stopped
+        return (_fault(ended) or ("crashed", "stopped serving its model")) if died else None
+
+
+@contextlib.asynccontextmanager
+async def open_runner(
+    sandbox: Sandbox,
+    *,
+    train: pathlib.Path,
+    validation: pathlib.Path,
+    slots: int = 1,
+    random_seed: Callable[[], int] = lambda: secrets.randbits(63),
+) -> AsyncIterator[Runner]:
+    """Opens a runner and kills all of its workers at the end. Use it on the main thread.
+
+    Args:
+        sandbox: confines the workers; from `node.sandbox.select_sandbox`.
+        train: file with the training tokens, one byte each; the only data that workers see.
+        validation: file with the validation bytes, which stay on this side.
+        slots: jobs that can run at once, one thread each.
+        random_seed: seeds audits; must not be foreseeable by a script.
+    """
+    runner = Runner(
+        sandbox,
+        train=train,
+        validation=np.memmap(validation, np.uint8, mode="r"),
+        slots=slots,
+        random_seed=random_seed,
+    )
+    try:
+        yield runner
+    finally:
+        runner.close()
+
+
+def _settings(job: Job) -> dict[str, int | float | str]:
+    return {
+        "seed": job.seed,
+        "budget_kind": job.budget.kind,
+        "budget_amount": job.budget.amount,
+        "vocab_size": job.vocab_size,
+        "context": job.evaluation.context,
+        "device": job.device,
+        "weights_bytes": job.limits.weights_bytes,
+        "cpu_s": job.limits.cpu_s,
+    }
+
+
+def _bounds(job: Job, wall_s: float) -> Bounds:
+    return Bounds(wall_s, job.limits.memory_bytes, job.limits.log_bytes)
+
+
+def _key(job: Job) -> bytes:
+    """Names what decides a job's bits: everything but its limits."""
+    parts = (job.script, job.budget, job.evaluation, job.seed, job.vocab_size, job.device)
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def _progress(frame: wire.Frame) -> Progress:
+    loss = None if frame.loss is None else round(frame.loss * MICRO)
+    return Progress("train", frame.fraction, frame.steps, frame.tokens, loss)
+
+
+def _fault(ended: Ended) -> tuple[Status, str] | None:
+    """Returns why a process did not end well, or None when it did."""
+    if ended.stopped is not None:
+        return ended.stopped
+    frame, event = ended.frame, ended.event
+    if frame is not None and frame.end is not None and frame.end != "ok":
+        return frame.end, frame.reason
+    if event is None:
+        return "crashed", "took its worker down"
+    if event.signal:
+        return "crashed", f"was killed by signal {event.signal}"
+    if event.code != 0 or frame is None or frame.end is None:
+        return "crashed", f"ended with exit code {event.code} before it was done"
+    return None

@@ -1,0 +1,464 @@
+"""One sandboxed worker: its start, the processes forked in it, and their end.
+
+This file decides how a job's process is watched and stopped. It carries file descriptors to the
+zygote, reads the log and the frames that come back, and enforces wall time, memory and output from
+outside, whatever the process does. It refuses to know what a job means (`runner.py`) and what
+confines it (`node.sandbox`).
+
+A process is stopped in two steps: the zygote is asked to kill it, and if the zygote does not report
+its end within a grace period the whole sandbox is killed and the next job starts a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import site
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+import trainer
+from node import runner_memory
+from node.errors import NodeError
+from node.sandbox.model import SandboxLimits, SandboxSpec, minimal_environment
+from trainer.job import clip_reason
+from trainer.worker import wire
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from node.sandbox.model import Sandbox
+    from trainer.job import Status
+
+START_TIMEOUT_S: Final = 180.0
+"""A cold start imports torch: 3 s on an idle machine, over 10 s on a loaded one."""
+KILL_GRACE_S: Final = 3.0
+WATCH_EVERY_S: Final = 0.2
+OUTPUT_BYTES_MAX: Final = 8 << 20
+"""A script that prints more than this is stopped: no person reads it, and it costs the node."""
+_READ_BYTES: Final = 1 << 16
+_FRAMES_PER_READ: Final = 64
+_WORKER_MEMORY_BYTES: Final = 2 << 30
+"""What the warm zygote itself may hold beyond a job's own memory."""
+
+_BOOTSTRAP: Final = (
+    "import sys; count = int(sys.argv[1]); sys.path += sys.argv[2 : 2 + count]; "
+    "from trainer.worker.zygote import main; main(sys.argv[2 + count :])"
+)
+"""The worker runs without `site`: no .pth file of the environment is executed in the sandbox."""
+
+
+class WorkerError(NodeError):
+    """The sandboxed worker could not be started, or broke down."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one process may take.
+
+    Attributes:
+        wall_s: wall time until it is stopped.
+        memory_bytes: memory that it may hold beyond the warm worker's.
+        log_bytes: bytes of its output that are kept.
+    """
+
+    wall_s: float
+    memory_bytes: int
+    log_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How one process ended, as seen from outside and by itself.
+
+    Attributes:
+        event: exit code and resources; None when the sandbox had to be killed.
+        frame: its own last report; None when it sent none.
+        stopped: why the node stopped it; None when it ended by itself.
+        log: end of what it printed.
+        memory_bytes: most memory seen.
+    """
+
+    event: wire.Event | None
+    frame: wire.Frame | None
+    stopped: tuple[Status, str] | None
+    log: bytes
+    memory_bytes: int
+
+
+class _Watch:
+    """What is known about a running process."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.frame: wire.Frame | None = None
+        self.stopped: tuple[Status, str] | None = None
+        self.log = bytearray()
+        self.printed = 0
+        self.memory_bytes = 0
+        self.stop_wanted = trio.Event()
+
+    def stop(self, status: Status, reason: str) -> None:
+        """Asks for the process to be stopped; the first reason stands."""
+        if self.stopped is None:
+            self.stopped = (status, reason)
+            self.stop_wanted.set()
+
+
+class Worker:
+    """A sandbox with a warm zygote, and at most one job process in it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: trio.socket.SocketType) -> None:
+        self._process = process
+        self._control = control
+        self._idle_bytes = 0
+        self._inherited_bytes = 0
+        self._busy = False
+        self._closed = False
+
+    @classmethod
+    async def start(cls, sandbox: Sandbox, tokens: pathlib.Path, memory_bytes: int) -> Worker:
+        """Starts a worker and waits until it is warm. Call from the main thread.
+
+        Args:
+            sandbox: what confines it.
+            tokens: file with the training tokens, the only data that it sees.
+            memory_bytes: most memory of a job.
+
+        Raises:
+            WorkerError: it did not become ready.
+            SandboxError: the sandbox could not be started.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors = os.memfd_create("worker-errors")
+        try:
+            spec = _specification(tokens, theirs.fileno(), errors, memory_bytes)
+            process = sandbox.popen(spec)
+        except BaseException:
+            ours.close()
+            os.close(errors)
+            raise
+        finally:
+            theirs.close()
+        worker = cls(process, trio.socket.from_stdlib_socket(ours))
+        try:
+            await worker._become_ready(errors)
+        except BaseException:
+            worker.close()
+            raise
+        finally:
+            os.close(errors)
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another job."""
+        return not self._closed and self._process.poll() is None
+
+    async def _become_ready(self, errors: int) -> None:
+        event = None
+        with trio.move_on_after(START_TIMEOUT_S):
+            try:
+                event = await self._next_event()
+            except WorkerError as error:
+                os.lseek(errors, 0, os.SEEK_SET)
+                said = os.read(errors, _READ_BYTES).decode(errors="replace").strip()
+                last = clip_reason(said.splitlines()[-1]) if said else "it said nothing"
+                raise WorkerError(f"the sandboxed worker did not start: {last}") from error
+        if event is None or event.name != "ready":
+            raise WorkerError(f"the sandboxed worker was not ready within {START_TIMEOUT_S:.0f} s")
+        self._idle_bytes = runner_memory.held_bytes(self._process.pid)
+        self._inherited_bytes = runner_memory.data_bytes(self._process.pid)
+
+    def close(self) -> None:
+        """Kills the sandbox with everything in it."""
+        self._closed = True
+        self._control.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        # Reaping takes as long as the kernel needs to tear a killed process down.
+        self._process.wait()
+
+    async def run(
+        self,
+        command: wire.Command,
+        descriptors: Descriptors,
+        bounds: Bounds,
+        *,
+        on_frame: Callable[[wire.Frame], None] | None = None,
+        drive: Callable[[], Awaitable[tuple[Status, str] | None]] | None = None,
+    ) -> Ended:
+        """Runs one command in a process of its own until it has ended.
+
+        Args:
+            command: what to do.
+            descriptors: its files; stay open and belong to the caller.
+            bounds: what it may take.
+            on_frame: called with its reports about itself.
+            drive: talks with the process while it runs. When it returns a status and a reason
+                the process is stopped for them; otherwise it is expected to end by itself.
+
+        Raises:
+            WorkerError: the worker broke down before it had a process for the command.
+        """
+        watch = _Watch(bounds)
+        # The kernel's limit counts what a child inherits from the warm worker, and there is no
+        # procfs in the sandbox to read it from.
+        memory_bytes = bounds.memory_bytes + self._inherited_bytes
+        command = wire.Command(command.verb, command.settings | {"memory_bytes": memory_bytes})
+        event: wire.Event | None = None
+        with contextlib.ExitStack() as stack:
+            frames, frames_end = _pipe(stack)
+            log, log_end = _pipe(stack)
+            async with self._killing_on_error():
+                self._busy = True
+                fds = [descriptors.script, descriptors.weights, frames_end.fd, log_end.fd]
+                await self._send(command, [*fds, *descriptors.others])
+                frames_end.close()
+                log_end.close()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_watch_time, watch)
+                    nursery.start_soon(self._watch_memory, watch)
+                    nursery.start_soon(self._obey_stop, watch)
+                    async with trio.open_nursery() as readers:
+                        readers.start_soon(_read_log, log.fd, watch)
+                        readers.start_soon(_read_frames, frames.fd, watch, on_frame)
+                        if drive is not None:
+                            readers.start_soon(self._converse, drive, watch)
+                        event = await self._exit()
+                        # Both pipes end with the process; a lost sandbox may keep them a moment.
+                        readers.cancel_scope.deadline = trio.current_time() + KILL_GRACE_S
+                    nursery.cancel_scope.cancel()
+        return Ended(event, watch.frame, watch.stopped, bytes(watch.log), watch.memory_bytes)
+
+    @contextlib.asynccontextmanager
+    async def _killing_on_error(self) -> AsyncIterator[None]:
+        """Leaves no process behind when the caller is cancelled or something here is wrong."""
+        try:
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._kill_child()
+            raise
+
+    async def _kill_child(self) -> None:
+        if not self._busy:
+            return
+        with trio.move_on_after(KILL_GRACE_S):
+            with contextlib.suppress(WorkerError):
+                await self._send(wire.Command("kill"), [])
+                await self._exit()
+                return
+        self.close()
+
+    async def _converse(
+        self, drive: Callable[[], Awaitable[tuple[Status, str] | None]], watch: _Watch
+    ) -> None:
+        fault = await drive()
+        if fault is not None:
+            watch.stop(*fault)
+            return
+        await trio.sleep(KILL_GRACE_S)
+        # The conversation is over and its result stands, whatever still runs there.
+        with contextlib.suppress(WorkerError):
+            await self._send(wire.Command("kill"), [])
+
+    async def _obey_stop(self, watch: _Watch) -> None:
+        await watch.stop_wanted.wait()
+        with contextlib.suppress(WorkerError):
+            await self._send(wire.Command("kill"), [])
+        await trio.sleep(KILL_GRACE_S)
+        # Still here, so the zygote did not report an end: nothing less than this helps.
+        self._process.kill()
+
+    async def _exit(self) -> wire.Event | None:
+        """Waits for the end of the running process; None when the whole sandbox ended."""
+        event = None
+        try:
+            while (event := await self._next_event()).name != "exited":
+                pass
+        except WorkerError:
+            self.close()
+            event = None
+        self._busy = False
+        return event
+
+    async def _next_event(self) -> wire.Event:
+        try:
+            raw = await self._control.recv(wire.MESSAGE_BYTES_MAX + 1)
+        except OSError as error:
+            raise WorkerError("the sandboxed worker is gone") from error
+        if not raw:
+            raise WorkerError("the sandboxed worker is gone")
+        try:
+            return wire.decode_event(raw)
+        except wire.WorkerProtocolError as error:
+            raise WorkerError(f"the sandboxed worker misbehaves: {error}") from error
+
+    async def _send(self, command: wire.Command, fds: list[int]) -> None:
+        raw = wire.encode_command(command)
+        try:
+            if fds:
+                packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)
+                await self._control.sendmsg([raw], [rights])
+            else:
+                await self._control.send(raw)
+        except OSError as error:
+            self.close()
+            raise WorkerError("the sandboxed worker is gone") from error
+
+    async def _watch_memory(self, watch: _Watch) -> None:
+        while True:
+            held = runner_memory.held_bytes(self._process.pid) - self._idle_bytes
+            watch.memory_bytes = max(watch.memory_bytes, held)
+            # A child shares its parent's pages until it writes to them, and they count twice.
+            if held > watch.bounds.memory_bytes + self._idle_bytes:
+                watch.stop("oom", f"held over {watch.bounds.memory_bytes >> 20} MiB of memory")
+                return
+            await trio.sleep(WATCH_EVERY_S)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Files of a job that the node made.
+
+    Attributes:
+        script: memfd with the script.
+        weights: memfd with room for the weights.
+        others: (serve) shared memory, requests and answers, in this order.
+    """
+
+    script: int
+    weights: int
+    others: tuple[int, ...] = ()
+
+
+class OwnedDescriptor:
+    """A file descriptor that is closed once."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        """Closes it, if it is still open."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def sealed_room(name: str, size_bytes: int) -> int:
+    """Returns a memfd of a fixed size: whoever holds it can neither grow nor shrink it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size_bytes)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return fd
+
+
+def sealed_file(name: str, content: bytes) -> int:
+    """Returns a memfd that holds content and can never be changed."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, content)
+    seal(fd)
+    return fd
+
+
+def seal(fd: int) -> None:
+    """Makes a memfd unchangeable, for every holder and for good."""
+    every = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, every)
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[OwnedDescriptor, OwnedDescriptor]:
+    ends = [OwnedDescriptor(fd) for fd in os.pipe()]
+    for end in ends:
+        stack.callback(end.close)
+    os.set_blocking(ends[0].fd, False)
+    return ends[0], ends[1]
+
+
+async def _read(fd: int, size: int) -> bytes:
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(fd)
+
+
+async def _read_log(fd: int, watch: _Watch) -> None:
+    while chunk := await _read(fd, _READ_BYTES):
+        watch.printed += len(chunk)
+        watch.log += chunk
+        del watch.log[: -watch.bounds.log_bytes]
+        if watch.printed > OUTPUT_BYTES_MAX:
+            watch.stop("crashed", f"printed more than {OUTPUT_BYTES_MAX >> 20} MiB")
+            return
+        await trio.lowlevel.checkpoint()
+
+
+async def _read_frames(
+    fd: int, watch: _Watch, on_frame: Callable[[wire.Frame], None] | None
+) -> None:
+    pending = b""
+    while chunk := await _read(fd, wire.FRAME_BYTES * _FRAMES_PER_READ):
+        pending += chunk
+        whole = len(pending) - len(pending) % wire.FRAME_BYTES
+        for start in range(0, whole, wire.FRAME_BYTES):
+            try:
+                frame = wire.decode_frame(pending[start : start + wire.FRAME_BYTES])
+            except wire.WorkerProtocolError as error:
+                watch.stop("invalid", f"broke the worker's protocol: {error}")
+                return
+            watch.frame = frame
+            if on_frame is not None and frame.end is None:
+                on_frame(frame)
+        pending = pending[whole:]
+        # Bounds what a flood of frames costs; an honest process sends five a second.
+        await trio.sleep(WATCH_EVERY_S / 4)
+
+
+async def _watch_time(watch: _Watch) -> None:
+    await trio.sleep(watch.bounds.wall_s)
+    watch.stop("timeout", f"ran longer than {watch.bounds.wall_s:g} s")
+
+
+def _specification(
+    tokens: pathlib.Path, control: int, errors: int, memory_bytes: int
+) -> SandboxSpec:
+    """Describes the worker's sandbox: its code and the training tokens are all that it sees."""
+    package = pathlib.Path(trainer.__file__).resolve().parent
+    paths = [str(package.parent), *site.getsitepackages()]
+    size = tokens.stat().st_size
+    return SandboxSpec(
+        argv=(
+            sys.executable,
+            "-S",
+            "-s",
+            "-P",
+            "-B",
+            "-c",
+            _BOOTSTRAP,
+            str(len(paths)),
+            *paths,
+            str(control),
+            str(tokens),
+            str(size),
+        ),
+        limits=SandboxLimits(memory_bytes=memory_bytes + _WORKER_MEMORY_BYTES),
+        env=minimal_environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
+        read_only=(
+            package / "__init__.py",
+            package / "worker",
+            package / "confinement",
+            tokens,
+        ),
+        pass_fds=(control,),
+        stderr_fd=errors,
+    )

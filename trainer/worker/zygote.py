@@ -1,0 +1,154 @@
+"""The warm process inside a sandbox, from which the process of every job is forked.
+
+This file decides how a sandboxed worker starts and which process does what: it imports torch, runs
+one tiny training step so that everything lazy is loaded, says `ready`, and then forks one child
+per command. It never reads a script: children do, after they have given up their rights. A cold
+start costs seconds, a fork milliseconds. Nothing secret is in its memory image: the sandbox was
+closed before it started, and the training tokens are all that it holds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any, Final, NoReturn
+
+import torch
+
+from trainer.worker import budget, child, wire
+
+_PR_SET_DUMPABLE: Final = 4
+_FDS_MAX: Final = 8
+
+
+def warm() -> None:
+    """Runs one step of everything that torch loads on first use.
+
+    The first optimizer alone costs over a second; a fork inherits all of it.
+    """
+    torch.manual_seed(0)
+    embedding = torch.nn.Embedding(8, 16)
+    layers = torch.nn.Sequential(torch.nn.LayerNorm(16), torch.nn.Linear(16, 48), torch.nn.GELU())
+    head = torch.nn.Linear(16, 8, bias=False)
+    parameters = [*embedding.parameters(), *layers.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+    tokens = torch.randint(0, 8, (2, 8), generator=torch.Generator().manual_seed(0))
+    for counted in (False, True):
+        counter = budget.FlopCounter()
+        if counted:
+            counter.__enter__()
+        q, k, v = layers(embedding(tokens)).view(2, 8, 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        logits = head(mixed.transpose(1, 2).reshape(2, 8, 16))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if counted:
+            counter.__exit__(None, None, None)
+    with torch.inference_mode():
+        layers(embedding(tokens))
+
+
+class Zygote:
+    """Takes commands from the node and forks a child for each, one at a time."""
+
+    def __init__(self, control: socket.socket, tokens: Any) -> None:
+        self._control = control
+        self._tokens = tokens
+        self._child: int | None = None
+
+    def serve(self) -> None:
+        """Works until the node closes the control socket."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        while True:
+            readable, _, _ = select.select([self._control.fileno(), wake_read], [], [])
+            if wake_read in readable:
+                os.read(wake_read, 4096)
+                self._reap()
+            if self._control.fileno() in readable:
+                raw, descriptors, _, _ = socket.recv_fds(
+                    self._control, wire.MESSAGE_BYTES_MAX, _FDS_MAX
+                )
+                if not raw:
+                    return
+                self._obey(wire.decode_command(raw), descriptors)
+
+    def _obey(self, command: wire.Command, descriptors: list[int]) -> None:
+        if command.verb == "kill":
+            if self._child is not None:
+                os.kill(self._child, signal.SIGKILL)
+            return
+        assert self._child is None, "the node gives one job at a time"
+        parent_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(command, child.Descriptors(*descriptors), parent_pid)
+        self._child = pid
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._send(wire.Event("started"))
+
+    def _become_child(
+        self, command: wire.Command, descriptors: child.Descriptors, parent_pid: int
+    ) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            code = child.main(command.verb, command.settings, self._tokens, descriptors, parent_pid)
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        if self._child is None:
+            return
+        pid, status, usage = os.wait4(self._child, os.WNOHANG)
+        if pid == 0:
+            return
+        self._child = None
+        self._send(
+            wire.Event(
+                "exited",
+                code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
+                signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                cpu_us=round((usage.ru_utime + usage.ru_stime) * 1e6),
+                peak_memory_kib=usage.ru_maxrss,
+            )
+        )
+
+    def _send(self, event: wire.Event) -> None:
+        self._control.send(wire.encode_event(event))
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the zygote.
+
+    Args:
+        arguments: descriptor of the control socket; path and size of the training tokens.
+    """
+    # Family, type and protocol are said, because the sandbox does not let a socket be asked.
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=int(arguments[0]))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    # A private mapping: what a script writes into its tokens stays in its own process.
+    tokens = torch.from_file(arguments[1], shared=False, size=int(arguments[2]), dtype=torch.uint8)
+    warm()
+    gc.collect()
+    gc.freeze()
+    control.send(wire.encode_event(wire.Event("ready")))
+    Zygote(control, tokens).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
