@@ -1,0 +1,56 @@
+# Every target that needs the environment sets it up first; that costs a moment when it is in place.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# PYTHON=python3.12 picks the interpreter; otherwise set-up finds a supported one itself.
+PYTHON ?=
+# Arguments for the program that a target runs: make demo ARGS=--json
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
+
+.PHONY: help demo test check fmt setup pins clean
+
+help: ## Show this list
+	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
+	@grep -hE '^[a-z%-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+	    | sed -E 's/^([a-z%-]+):.*## (.*)/  \1\t\2/' | expand -t 18
+
+demo: setup ## Found a swarm of three nodes here and watch it improve its training script
+	@$(BIN)/swarm-node demo $(ARGS)
+
+test: check ## Set up, then run every check and test
+
+check: setup ## ruff, mypy, import contract and tests (ARGS go to pytest)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+fmt: setup ## Format the code and fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-%: setup ## Run one benchmark, e.g. make bench-verdict
+	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
+
+setup: ## Make .venv with every pinned requirement
+ifeq ($(strip $(BOOT)),)
+	@echo "setup: no python3 on PATH. Install Python 3.11, 3.12 or 3.13:" >&2
+	@echo "  Debian/Ubuntu:  sudo apt-get install -y python3 python3-venv python3-dev" >&2
+	@echo "  Fedora:         sudo dnf install -y python3 python3-devel" >&2
+	@exit 1
+else
+	@$(BOOT) scripts/setup.py $(if $(PYTHON),--python $(PYTHON))
+endif
+
+pins: ## Resolve requirements/*.txt anew (python3.11 needed)
+	python3.11 scripts/pin.py
+
+clean: ## Remove .venv and everything that can be made again
+	rm -rf $(VENV) build dist *.egg-info benchmarks/out .mypy_cache .ruff_cache .pytest_cache \
+	    .hypothesis .import_linter_cache
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Programs for a checkout: set-up, pinning and the container's entry point. Not installed."""
