@@ -18,7 +18,7 @@ BUNDLE_DELAY_S: Final = 0.1
 FRAME_BYTES_MAX: Final = 1024 * 1024
 """One length-framed message on a stream."""
 
-HELLO_BYTES_MAX: Final = 8 * 1024
+HELLO_BYTES_MAX: Final = 16 * 1024
 """A hello or an answer of the peer exchange: a few addresses and counters."""
 
 SYNC_MESSAGE_BYTES_MAX: Final = 256 * 1024
