@@ -1,8 +1,8 @@
 """What pip cannot bring: the platform, a supported Python, a C compiler, headers and bubblewrap.
 
-Decides whether this machine can hold a swarm-node environment, which interpreter makes it, and which
-system packages are missing; installs those with apt-get where it is root on Debian or Ubuntu, and
-otherwise stops with the exact command to run. Refuses to know about virtual environments and pip.
+Decides whether this machine can hold a swarm-node environment, which interpreter makes it, and
+which system packages are missing; installs those with apt-get where it is root on Debian or Ubuntu,
+and otherwise stops with the exact command. Refuses to know about virtual environments and pip.
 
 This module runs before anything is installed, on whatever `python3` there is, so it keeps to the
 standard library and to syntax that Python 3.8 reads.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The versions on which every pin installs, the preferred one first (`requires-python` says the same).
+#: The versions on which every pin installs, as in `requires-python`; the preferred one first.
 SUPPORTED = ((3, 12), (3, 13), (3, 11))
 SUPPORTED_TEXT = "Python 3.11, 3.12 or 3.13"
 #: The 64-bit machines for which torch and the other pins have Linux wheels.
@@ -148,7 +148,7 @@ def refusal(machine: Machine) -> str | None:
             "run make again."
         )
     if machine.machine not in MACHINES:
-        return f"torch has no Linux build for {machine.machine}: a 64-bit x86 or ARM machine is needed."
+        return f"torch has no Linux build for {machine.machine}, only for x86_64 and aarch64."
     return None
 
 

@@ -193,6 +193,11 @@ class Environment:
                     return line[len("Version: ") :].strip()
         return None
 
+    def has_torch(self, version: str) -> bool:
+        """Tell whether the pinned torch is installed, whatever its build label."""
+        have = self.torch_version()
+        return have is not None and have.split("+")[0] == version
+
 
 def _last_lines(text: str) -> str:
     lines = [line for line in text.strip().split("\n") if "is ignored: it is neither" not in line]
@@ -230,9 +235,8 @@ def install_torch(
     """
     pin = _pin(environment.root / "requirements" / "torch.txt")
     version = pin.split("==")[1]
-    have = environment.torch_version()
-    if have is not None and have.split("+")[0] == version:
-        say(f"torch {have} is here")
+    if environment.has_torch(version):
+        say(f"torch {environment.torch_version()} is here")
         return
     started_s = time.monotonic()
     if cpu_index_offers(version, minor, machine, get):
@@ -241,11 +245,11 @@ def install_torch(
             say(f"PyTorch's CPU index answered but did not deliver; see {environment.log}")
     else:
         say(f"PyTorch's CPU index does not answer with torch {version} for this machine")
-    if environment.torch_version() is None:
+    if not environment.has_torch(version):
         say(
-            f"installing torch {version} from pip's configured index; unless that holds a CPU build,"
+            f"installing torch {version} from pip's configured index; unless that holds a CPU "
+            "build, this brings CUDA: about 3 GB to download and 7 GB on disk"
         )
-        say("this is the CUDA build: about 3 GB to download and 7 GB on disk")
         # A terminal shows pip's own progress bar; a log file would only fill up with it.
         if sys.stderr.isatty():
             if not environment.pip("install", pin, shown=True):
