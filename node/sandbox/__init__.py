@@ -1,7 +1,8 @@
 """The sandbox in which strangers' code runs, or does not run at all.
 
 Use: ``select_sandbox()`` once at start, ``stage(...)`` the worker's code, then
-``sandbox.popen(spec)`` from the main thread. The low-level half, which also runs inside, is ``trainer.confinement``.
+``sandbox.popen(spec)`` from the main thread. The low-level half, which also runs inside, is
+``trainer.confinement``.
 """
 
 from node.sandbox.model import (
@@ -16,7 +17,7 @@ from node.sandbox.model import (
     SandboxUnavailableError,
     minimal_environment,
 )
-from node.sandbox.selection import select_sandbox
+from node.sandbox.selection import examine, select_sandbox
 from node.sandbox.staging import stage, staging_home
 from node.sandbox.supervision import (
     MemoryWatch,
@@ -38,6 +39,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxUnavailableError",
     "descendants",
+    "examine",
     "kill_tree",
     "minimal_environment",
     "process_memory_bytes",

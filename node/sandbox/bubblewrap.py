@@ -9,9 +9,9 @@ What the program sees: the interpreter view and the spec's files, read-only, ``/
 
 An ordinary user gets a user namespace. Root does not: a namespaced root would still be root to the
 files outside. Root's bubblewrap keeps just the capabilities to change user, and ``enter``
-becomes an otherwise unused uid, one per launch, so that two sandboxes cannot signal each other and process
-limits count one sandbox only. Binding is done by root before that, so an interpreter that only
-root can reach (``/root/.pyenv``) works.
+becomes an otherwise unused uid, one per launch, so that two sandboxes cannot signal each other
+and process limits count one sandbox only. Binding is done by root before that, so an interpreter
+that only root can reach (``/root/.pyenv``) works.
 """
 
 import os
@@ -23,13 +23,12 @@ from typing import Final
 
 from node.sandbox.interpreter import KERNEL_FACTS, Interpreter, interpreter_view
 from node.sandbox.model import SandboxError, SandboxSpec
-from node.sandbox.starting import entry_command, entry_plan, start, write_memfd
+from node.sandbox.starting import CONFINEMENT, entry_command, entry_plan, start, write_memfd
 from node.sandbox.users import next_sandbox_uid
 from trainer.confinement.bpf import outer_filter
 
-ENTRY_ROOT: Final = Path("/.swarm-node")
+ENTRY_HOME: Final = Path("/.swarm-node")
 """Where the entry program appears inside; our installed packages stay masked."""
-TRAINER: Final = Path(__file__).resolve().parents[2] / "trainer"
 
 
 DEVICES: Final = ("/dev/null", "/dev/urandom")
@@ -56,6 +55,7 @@ class Bubblewrap:
         self._program = Path(found)
         self._interpreter = interpreter or Interpreter.current()
         self._view = interpreter_view(self._interpreter)
+        self._can_disable_userns = _understands(self._program, "--disable-userns")
 
     def popen(self, spec: SandboxSpec) -> subprocess.Popen[bytes]:
         """Start a program confined; see ``Sandbox.popen``."""
@@ -68,11 +68,11 @@ class Bubblewrap:
         try:
             argv = [
                 str(self._program),
-                *(_root_namespaces() if root else _user_namespaces(self._disables_userns())),
+                *(_root_namespaces() if root else _user_namespaces(self._can_disable_userns)),
                 *self._mounts(spec),
                 *(part for k, v in spec.env.items() for part in ("--setenv", k, v)),
                 *("--seccomp", str(filter_fd), "--chdir", "/", "--"),
-                *entry_command(self._interpreter, ENTRY_ROOT, plan_fd),
+                *entry_command(self._interpreter, ENTRY_HOME, plan_fd),
             ]
             # bubblewrap's own environment would stay readable in its process: it gets none.
             return start(argv, spec, env={}, extra_fds=(filter_fd, plan_fd))
@@ -80,17 +80,10 @@ class Bubblewrap:
             os.close(filter_fd)
             os.close(plan_fd)
 
-    def _disables_userns(self) -> bool:
-        output = subprocess.run(
-            [self._program, "--help"], capture_output=True, text=True, check=False
-        )
-        return "--disable-userns" in output.stdout + output.stderr
-
     def _mounts(self, spec: SandboxSpec) -> list[str]:
         trees = self._view.trees
-        own_parts = [ENTRY_ROOT / "trainer" / part for part in ("__init__.py", "confinement")]
         extras = [Path(p) for p in (*KERNEL_FACTS, *DEVICES)]
-        arguments = _parents([*trees, *extras, *own_parts, *spec.read_only])
+        arguments = _parents([*trees, *extras, ENTRY_HOME / "confinement", *spec.read_only])
         for tree in trees:
             real = tree.resolve()
             if tree.is_symlink() and any(t == real or t in real.parents for t in trees):
@@ -105,11 +98,18 @@ class Bubblewrap:
             arguments += ["--ro-bind-try", fact, fact]
         for device in DEVICES:
             arguments += ["--dev-bind", device, device]
-        for part in own_parts:
-            arguments += ["--ro-bind", str(TRAINER / part.name), str(part)]
+        arguments += ["--ro-bind", str(CONFINEMENT), str(ENTRY_HOME / "confinement")]
         for path in spec.read_only:
             arguments += ["--ro-bind", str(path), str(path)]
         return [*arguments, "--remount-ro", "/"]
+
+
+def _understands(program: Path, switch: str) -> bool:
+    try:
+        helped = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SandboxError(f"cannot run {program}: {error}") from error
+    return switch in helped.stdout + helped.stderr
 
 
 def _parents(paths: Iterable[Path]) -> list[str]:

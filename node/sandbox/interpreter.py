@@ -31,7 +31,7 @@ class Interpreter:
         executable: the path to start it by, possibly a link inside a virtual environment.
         prefix: the virtual environment, or the installation itself.
         base_prefix: the installation.
-        search_path: directories from which it imports packages.
+        search_path: existing directories from which it imports packages.
     """
 
     executable: Path
@@ -46,7 +46,7 @@ class Interpreter:
             executable=Path(sys.executable),
             prefix=Path(sys.prefix),
             base_prefix=Path(sys.base_prefix),
-            search_path=tuple(Path(p) for p in site.getsitepackages()),
+            search_path=tuple(Path(p) for p in site.getsitepackages() if Path(p).is_dir()),
         )
 
 
@@ -123,3 +123,30 @@ def own_package_directories(interpreter: Interpreter) -> tuple[Path, ...]:
             (directory / name).resolve() for name in OWN_PACKAGES if (directory / name).is_dir()
         ]
     return outermost(masked)
+
+
+def carve(tree: Path, masked: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Split a tree for a mechanism that can only allow, never mask.
+
+    Args:
+        tree: a real path.
+        masked: real directories to leave out.
+
+    Returns:
+        Paths below which everything may be read, and directories of which only the names may be
+        listed (importing needs to list a package directory). Links are in neither: what they
+        point to inside the view has its own rule, and the rest is not to be seen.
+    """
+    masked = tuple(masked)
+    if any(m == tree or m in tree.parents for m in masked):
+        return [], []
+    if not any(tree in m.parents for m in masked):
+        return [tree], []
+    read: list[Path] = []
+    list_only = [tree]
+    for child in sorted(tree.iterdir()):
+        if not child.is_symlink():
+            below_read, below_list_only = carve(child, masked)
+            read += below_read
+            list_only += below_list_only
+    return read, list_only

@@ -8,10 +8,14 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from node.sandbox.interpreter import Interpreter
 from node.sandbox.model import SandboxError, SandboxSpec
 from trainer.confinement.enter import EntryPlan
+
+CONFINEMENT: Final = Path(__file__).resolve().parents[2] / "trainer" / "confinement"
+"""The low-level package, whose ``enter`` is the first thing to run in every sandbox."""
 
 
 def entry_plan(
@@ -40,16 +44,18 @@ def entry_plan(
     ).to_bytes()
 
 
-def entry_command(interpreter: Interpreter, root: Path, plan_fd: int) -> list[str]:
+def entry_command(interpreter: Interpreter, home: Path, plan_fd: int) -> list[str]:
     """Return the command line of the entry program.
 
     Args:
         interpreter: the Python that runs it.
-        root: the directory that holds ``trainer/confinement``.
+        home: the directory that holds ``confinement``, where the program will see it.
         plan_fd: the inherited descriptor with the plan.
     """
+    # The package is given by hand, so that nothing else of ``trainer`` needs to be there.
     code = (
-        f"import sys; sys.path.insert(0, {str(root)!r}); "
+        "import sys, types; package = types.ModuleType('trainer'); "
+        f"package.__path__ = [{str(home)!r}]; sys.modules['trainer'] = package; "
         "from trainer.confinement.enter import main; sys.exit(main())"
     )
     # Isolated and without site: nothing of the environment's packages runs before confinement.

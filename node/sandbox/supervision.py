@@ -1,7 +1,8 @@
 """Watching and ending a running sandbox from outside.
 
 This file decides how the memory of a process tree is measured, when it is too much, and how a
-tree is ended for certain. It refuses to know jobs, and it keeps no loop: the runner samples and acts.
+tree is ended for certain. It refuses to know jobs, and it keeps no loop: the runner samples and
+acts.
 """
 
 import contextlib
@@ -10,8 +11,6 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def descendants(pid: int) -> list[int]:

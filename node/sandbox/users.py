@@ -53,3 +53,17 @@ def _is_mapped(uid_map: str, start: int, count: int) -> bool:
         if inside <= start and start + count <= inside + length:
             return True
     return False
+
+
+def threads_of_user(uid: int) -> int:
+    """Return how many threads a user runs on this machine, as far as ``/proc`` shows them."""
+    count = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if entry.stat().st_uid == uid:
+                count += sum(1 for _ in (entry / "task").iterdir())
+        except OSError:
+            continue  # it ended in the meantime
+    return count

@@ -1,9 +1,9 @@
 """The last trusted program before a sandboxed one: gives up what is left, then becomes it.
 
 The node starts ``main`` in an isolated Python (inside the namespaces that bubblewrap made, or on
-the bare system for the Landlock backend); descriptor ``FD`` holds an ``EntryPlan``. The program drops root,
-sets the limits, applies Landlock and the outer filter, and executes the plan's program. It
-decides the order of these steps, and refuses to know what the program is.
+the bare system for the Landlock backend); descriptor ``FD`` holds an ``EntryPlan``. The program
+drops root, sets the limits, applies Landlock and the outer filter, and executes the plan's
+program. It decides the order of these steps, and refuses to know what the program is.
 
 The steps run in a process of their own because the node has threads: code between its fork and
 exec could deadlock. Limits on processes also have to be set here, inside the new user namespace,

@@ -1,0 +1,340 @@
+"""The attacks of the self-test, run for real inside a sandbox.
+
+Run as a script: ``probe.py FD PARAMETERS``. Each attack tries to break one promise and returns
+what it got, or ``None`` when it got nothing. The second half runs in a forked and tightened
+child. Descriptor ``FD`` receives one JSON object: what each attack got, by the promise's key.
+
+This file decides what is tried. It refuses to know how it is stopped, so that the same script is
+its own control: run outside a sandbox, every attack must succeed. It is staged into sandboxes
+and imports nothing but the confinement package beside it.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import mmap
+import os
+import socket
+import sys
+import threading
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+if __name__ == "__main__":
+    # Beside the script lies ``confinement``, and nothing else of the package it belongs to.
+    _package = types.ModuleType("trainer")
+    _package.__path__ = [str(Path(__file__).parent)]
+    sys.modules["trainer"] = _package
+
+from trainer.confinement.errors import ConfinementError
+from trainer.confinement.kernel import held_capabilities, system_call
+from trainer.confinement.tightening import TightLimits, tighten
+
+AF_VSOCK: Final = 40
+PTRACE_ATTACH: Final = 16
+CLONE_NEWUSER: Final = 0x10000000
+MAP_GROWSDOWN: Final = 0x100
+F_SETOWN: Final = 8
+DESCRIPTORS_LOOKED_AT: Final = 1024
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the node tells the probe.
+
+    Attributes:
+        canary: a file that every user may read outside.
+        own_data: files of our packages, present outside.
+        node_pid: the node's process.
+        inherited: descriptors that the probe should have.
+        environment: names of the variables that it should have.
+        memory_bytes: its memory limit.
+        tighten: whether to run the second half tightened; a control run does not.
+    """
+
+    canary: str
+    own_data: tuple[str, ...]
+    node_pid: int
+    inherited: tuple[int, ...]
+    environment: tuple[str, ...]
+    memory_bytes: int
+    tighten: bool = True
+
+
+Attack = Callable[[Parameters], "str | None"]
+
+
+def _read_any(paths: tuple[str, ...]) -> str | None:
+    for path in paths:
+        with contextlib.suppress(OSError), Path(path).open("rb") as file:
+            file.read(1)
+            return f"read {path}"
+    return None
+
+
+def open_sockets(_: Parameters) -> str | None:
+    """Make a socket of any family."""
+    families = [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK, AF_VSOCK]
+    for family in families:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM):
+            return f"a socket of family {int(family)}"
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM):
+            return f"a stream socket of family {int(family)}"
+    return None
+
+
+def read_canary(parameters: Parameters) -> str | None:
+    """Read a file that the sandbox was not given, and the usual secrets."""
+    return _read_any((parameters.canary, "/etc/passwd", "/etc/hostname", "/root/.bashrc"))
+
+
+def read_own_data(parameters: Parameters) -> str | None:
+    """Read our packages, whose data holds the validation bytes."""
+    return _read_any(parameters.own_data)
+
+
+def read_processes(parameters: Parameters) -> str | None:
+    """Read another process's environment, memory map or memory."""
+    pids = {1, os.getppid(), parameters.node_pid} - {0, os.getpid()}
+    names = ("environ", "maps", "mem", "cmdline", "fd/0")
+    return _read_any(tuple(f"/proc/{pid}/{name}" for pid in sorted(pids) for name in names))
+
+
+def write_anywhere(parameters: Parameters) -> str | None:
+    """Create or change a file in every likely place."""
+    places = {"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/etc", os.getcwd(), sys.prefix}  # noqa: S108, PTH109
+    places |= {str(Path(parameters.canary).parent), str(Path(__file__).parent), *sys.path}
+    for place in sorted(places):
+        path = Path(place) / f"probe-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            path.touch()
+            path.unlink()
+            return f"created {path}"
+    for existing in (__file__, sys.executable, parameters.canary):
+        with contextlib.suppress(OSError):
+            Path(existing).chmod(Path(existing).stat().st_mode)
+            return f"changed the mode of {existing}"
+    return None
+
+
+def become_privileged(_: Parameters) -> str | None:
+    """Find root, a capability, or a way back to one."""
+    if any(held_capabilities()):
+        return "holds capabilities"
+    if 0 in (*os.getresuid(), *os.getresgid()):
+        return "has a user or group id 0"
+    with contextlib.suppress(OSError):
+        os.setuid(0)
+        return "became root"
+    return None
+
+
+def signal_outside(parameters: Parameters) -> str | None:
+    """Signal the node (with 0, which harms nobody)."""
+    if parameters.node_pid == os.getpid():
+        return None
+    with contextlib.suppress(OSError):
+        os.kill(parameters.node_pid, 0)
+        return f"may signal process {parameters.node_pid}"
+    return None
+
+
+def call_kernel(_: Parameters) -> str | None:
+    """Make system calls that widen what the kernel exposes."""
+    attempts: dict[str, tuple[object, ...]] = {
+        "io_uring_setup": (1, ctypes.create_string_buffer(256)),
+        "keyctl": (0, -3, 0),
+        "add_key": (b"user", b"probe", b"x", 1, -3),
+        "bpf": (0, ctypes.create_string_buffer(128), 128),
+        "userfaultfd": (1,),
+        "unshare": (CLONE_NEWUSER,),
+        "memfd_create": (b"probe", 0),
+        "ptrace": (PTRACE_ATTACH, os.getppid(), 0, 0),
+        "shmget": (0, 4096, 0o1600),
+        "memfd_secret": (0,),
+    }
+    for name, arguments in attempts.items():
+        with contextlib.suppress(OSError, ConfinementError):
+            system_call(name, *arguments)
+            return f"the kernel accepted {name}"
+    return None
+
+
+def use_much_memory(parameters: Parameters) -> str | None:
+    """Allocate more than the limit."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with contextlib.suppress(OSError), mmap.mmap(-1, parameters.memory_bytes, flags=flags):
+        return f"allocated {parameters.memory_bytes} bytes on top of what it had"
+    return None
+
+
+def find_descriptors(parameters: Parameters) -> str | None:
+    """Find an open descriptor that was not handed over."""
+    expected = {0, 1, 2, *parameters.inherited}
+    for descriptor in range(DESCRIPTORS_LOOKED_AT):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            if descriptor not in expected:
+                return f"descriptor {descriptor} is open"
+    return None
+
+
+def read_environment(parameters: Parameters) -> str | None:
+    """Find a variable that was not handed over."""
+    # bubblewrap sets PWD to the directory that it was told to change to.
+    unexpected = set(os.environ) - set(parameters.environment) - {"PWD"}
+    return f"variables {sorted(unexpected)}" if unexpected else None
+
+
+def start_process(_: Parameters) -> str | None:
+    """Fork, or execute another program."""
+    with contextlib.suppress(OSError):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        return "forked"
+    with contextlib.suppress(PermissionError):
+        try:
+            os.execv("/nonexistent", ["nonexistent"])  # noqa: S606
+        except FileNotFoundError:
+            return "may execute programs"
+    return None
+
+
+def open_for_writing(_: Parameters) -> str | None:
+    """Open even a harmless file for writing."""
+    with contextlib.suppress(OSError), Path("/dev/null").open("wb"):
+        return "opened /dev/null for writing"
+    return None
+
+
+def share_memory(_: Parameters) -> str | None:
+    """Map memory that the limit does not count."""
+    shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+    growing = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_GROWSDOWN
+    for name, flags in (("shared", shared), ("growing", growing)):
+        with contextlib.suppress(OSError), mmap.mmap(-1, mmap.PAGESIZE, flags=flags):
+            return f"mapped {name} anonymous memory"
+    return None
+
+
+def signal_family(_: Parameters) -> str | None:
+    """Signal the parent, the group, or have the kernel do it."""
+    for pid in (os.getppid(), 0, -1):
+        with contextlib.suppress(OSError):
+            os.kill(pid, 0)
+            return f"may signal {pid}"
+    reading, writing = os.pipe()
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(reading, F_SETOWN, os.getppid())
+            return "may direct the signals of a descriptor to its parent"
+    finally:
+        os.close(reading)
+        os.close(writing)
+    return None
+
+
+def make_channel(_: Parameters) -> str | None:
+    """Make a descriptor over which others could be received."""
+    with contextlib.suppress(OSError):
+        left, right = socket.socketpair()
+        left.close()
+        right.close()
+        return "made a socket pair"
+    return None
+
+
+OUTER_ATTACKS: Final[Mapping[str, Attack]] = {
+    "network": open_sockets,
+    "files": read_canary,
+    "own-data": read_own_data,
+    "processes": read_processes,
+    "read-only": write_anywhere,
+    "unprivileged": become_privileged,
+    "signals": signal_outside,
+    "kernel": call_kernel,
+    "memory": use_much_memory,
+    "descriptors": find_descriptors,
+    "environment": read_environment,
+}
+
+TIGHTENED_ATTACKS: Final[Mapping[str, Attack]] = {
+    "job-processes": start_process,
+    "job-writing": open_for_writing,
+    "job-memory": share_memory,
+    "job-signals": signal_family,
+    "job-channels": make_channel,
+    "job-network": open_sockets,
+    "job-descriptors": find_descriptors,
+}
+
+
+def attack_all(attacks: Mapping[str, Attack], parameters: Parameters) -> dict[str, str | None]:
+    """Run attacks; one that fails in an unforeseen way counts as a success, to be looked at."""
+    found: dict[str, str | None] = {}
+    for key, attack in attacks.items():
+        try:
+            found[key] = attack(parameters)
+        except Exception as error:  # noqa: BLE001  (an attack must not end the probe)
+            found[key] = f"unforeseen {type(error).__name__}: {error}"
+    return found
+
+
+def run_thread() -> bool:
+    """Whether a thread starts and ends, which a tightened child must still be able to do."""
+    thread = threading.Thread(target=lambda: None)
+    try:
+        thread.start()
+        thread.join()
+    except RuntimeError:
+        return False
+    return True
+
+
+def attack_tightened(parameters: Parameters) -> dict[str, str | None]:
+    """Fork a child, tighten it, attack from there, and return what it got."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            keep = (0, 1, 2, writing)
+            if parameters.tighten:
+                limits = TightLimits(memory_bytes=parameters.memory_bytes, file_bytes=1 << 20)
+                tighten(limits, parent_pid=parent, keep_fds=keep)
+            inside = Parameters(**{**vars(parameters), "inherited": keep})
+            found = attack_all(TIGHTENED_ATTACKS, inside)
+            found["job-threads"] = None if run_thread() else "a thread cannot be started"
+            os.write(writing, json.dumps(found).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answers:
+        answer = answers.read()
+    os.waitpid(pid, 0)
+    if not answer:
+        return dict.fromkeys((*TIGHTENED_ATTACKS, "job-threads"), "the tightened child failed")
+    found = json.loads(answer)
+    assert isinstance(found, dict)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Run every attack and report on the descriptor given."""
+    report_fd = int(arguments[0])
+    fields = json.loads(arguments[1])
+    for name in ("own_data", "inherited", "environment"):
+        fields[name] = tuple(fields[name])
+    parameters = Parameters(**fields)
+    found = attack_all(OUTER_ATTACKS, parameters) | attack_tightened(parameters)
+    os.write(report_fd, json.dumps(found).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
