@@ -19,7 +19,7 @@ DEPTH_MAX: Final = 8
 
 VALUES_MAX: Final = 4_096
 """Values in one MessagePack message, map keys included. Our longest record, a merge that cites
-every trial it may, has 532; without this bound, lists of nothing cost a second per megabyte."""
+every trial it may, has 529; without this bound, lists of nothing cost .7 s per megabyte."""
 
 ID_BYTES: Final = 32
 """SHA-256 digests: record ids, entry ids, blob names."""
@@ -52,7 +52,7 @@ DATA_SPLITS_MAX: Final = 64
 """Data files that a task may name."""
 
 TRIALS_CITED_MAX: Final = 512
-"""Trials that one merge may cite: more than any policy's cap times its verifiers."""
+"""Trials that one merge may cite: more than any policy lets count."""
 
 PAIR_MAX: Final = 255
 """Highest pair number of one verifier for one hypothesis."""

@@ -10,7 +10,7 @@ from protocol.envelope import peek_id, seal
 from protocol.ids import blob_digest, entry_id, seed_from_proof
 from protocol.keys import SigningKey
 from protocol.notices import Claim, NoticeBody, Presence, seal_notice
-from protocol.policy import DEMO, LAB
+from protocol.policy import Policy
 from protocol.records import (
     Admit,
     Arm,
@@ -30,6 +30,23 @@ CREATED_MS: Final = 1_790_000_000_000
 FOUNDER: Final = SigningKey.from_seed(b"\x01" * 32)
 ALICE: Final = SigningKey.from_seed(b"\x02" * 32)
 BOB: Final = SigningKey.from_seed(b"\x03" * 32)
+
+POLICY: Final = Policy(
+    alpha_ppm=1_000,
+    tau_micro=10_000,
+    min_verifiers=2,
+    max_verifiers=3,
+    liars=0,
+    cap_pairs=12,
+    park_pairs=4,
+    cost_ratio_permille=2_500,
+    admission="all",
+    admit_depth_max=2,
+    verify_share_permille=800,
+    recheck_permille=0,
+    lease_s=120,
+)
+"""Fixed here, so that a change of the named policies leaves the vectors alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,7 @@ GENESIS: Final = RecordSample(
             DataRef(name="val", digest=blob_digest(b"val"), size_bytes=800_000),
         ),
         source=blob_digest(b"train.py"),
-        policy=DEMO,
+        policy=POLICY,
         nonce=bytes(range(16)),
     ),
 )
@@ -100,7 +117,9 @@ GENESIS_OTHER: Final = RecordSample(
         metric=Metric(name="score", unit="points", direction="max"),
         data=(),
         source=blob_digest(b"maze.py"),
-        policy=replace(LAB, admission="ticket", admit_depth_max=1),
+        policy=replace(
+            POLICY, max_verifiers=7, liars=2, cap_pairs=28, recheck_permille=100, admission="ticket"
+        ),
         nonce=bytes(16),
     ),
 )
