@@ -1,8 +1,8 @@
 """The attacks of the self-test, run for real inside a sandbox.
 
-Run as a script: ``probe.py FD PARAMETERS``. Each attack tries to break one promise and returns
-what it got, or ``None`` when it got nothing. The second half runs in a forked and tightened
-child. Descriptor ``FD`` receives one JSON object: what each attack got, by the promise's key.
+Run as a script: ``probe.py FD PARAMETERS``. Each attack tries in several ways to break one promise
+and returns what it got; an empty list means that the promise was kept. The second half runs in a
+forked and tightened child. Descriptor ``FD`` receives one JSON object: what each attack got, by the promise's key.
 
 This file decides what is tried. It refuses to know how it is stopped, so that the same script is
 its own control: run outside a sandbox, every attack must succeed. It is staged into sandboxes
@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,85 +65,92 @@ class Parameters:
     tighten: bool = True
 
 
-Attack = Callable[[Parameters], "str | None"]
+Attack = Callable[[Parameters], list[str]]
 
 
-def _read_any(paths: tuple[str, ...]) -> str | None:
+def _readable(paths: Iterable[str]) -> list[str]:
+    got = []
     for path in paths:
         with contextlib.suppress(OSError), Path(path).open("rb") as file:
             file.read(1)
-            return f"read {path}"
-    return None
+            got.append(f"read {path}")
+    return got
 
 
-def open_sockets(_: Parameters) -> str | None:
+def open_sockets(_: Parameters) -> list[str]:
     """Make a socket of any family."""
-    families = [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK, AF_VSOCK]
-    for family in families:
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM):
-            return f"a socket of family {int(family)}"
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM):
-            return f"a stream socket of family {int(family)}"
-    return None
+    families = {
+        "inet": socket.AF_INET,
+        "inet6": socket.AF_INET6,
+        "unix": socket.AF_UNIX,
+        "netlink": socket.AF_NETLINK,
+        "vsock": AF_VSOCK,
+    }
+    got = []
+    for name, family in families.items():
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with contextlib.suppress(OSError), socket.socket(family, kind):
+                got.append(f"{name} socket of type {int(kind)}")
+    return got
 
 
-def read_canary(parameters: Parameters) -> str | None:
+def read_canary(parameters: Parameters) -> list[str]:
     """Read a file that the sandbox was not given, and the usual secrets."""
-    return _read_any((parameters.canary, "/etc/passwd", "/etc/hostname", "/root/.bashrc"))
+    return _readable((parameters.canary, "/etc/passwd", "/etc/hostname", "/root/.bashrc"))
 
 
-def read_own_data(parameters: Parameters) -> str | None:
+def read_own_data(parameters: Parameters) -> list[str]:
     """Read our packages, whose data holds the validation bytes."""
-    return _read_any(parameters.own_data)
+    return _readable(parameters.own_data)
 
 
-def read_processes(parameters: Parameters) -> str | None:
+def read_processes(parameters: Parameters) -> list[str]:
     """Read another process's environment, memory map or memory."""
     pids = {1, os.getppid(), parameters.node_pid} - {0, os.getpid()}
     names = ("environ", "maps", "mem", "cmdline", "fd/0")
-    return _read_any(tuple(f"/proc/{pid}/{name}" for pid in sorted(pids) for name in names))
+    return _readable(f"/proc/{pid}/{name}" for pid in sorted(pids) for name in names)
 
 
-def write_anywhere(parameters: Parameters) -> str | None:
+def write_anywhere(parameters: Parameters) -> list[str]:
     """Create or change a file in every likely place."""
-    places = {"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/etc", os.getcwd(), sys.prefix}  # noqa: S108, PTH109
+    places = {"/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/run", "/etc", sys.prefix}  # noqa: S108
     places |= {str(Path(parameters.canary).parent), str(Path(__file__).parent), *sys.path}
+    got = []
     for place in sorted(places):
         path = Path(place) / f"probe-{os.getpid()}"
         with contextlib.suppress(OSError):
             path.touch()
             path.unlink()
-            return f"created {path}"
+            got.append(f"created {path}")
     for existing in (__file__, sys.executable, parameters.canary):
         with contextlib.suppress(OSError):
             Path(existing).chmod(Path(existing).stat().st_mode)
-            return f"changed the mode of {existing}"
-    return None
+            got.append(f"changed the mode of {existing}")
+    return got
 
 
-def become_privileged(_: Parameters) -> str | None:
+def become_privileged(_: Parameters) -> list[str]:
     """Find root, a capability, or a way back to one."""
+    got = []
     if any(held_capabilities()):
-        return "holds capabilities"
+        got.append("holds capabilities")
     if 0 in (*os.getresuid(), *os.getresgid()):
-        return "has a user or group id 0"
+        got.append("has a user or group id 0")
     with contextlib.suppress(OSError):
         os.setuid(0)
-        return "became root"
-    return None
+        got.append("became root")
+    return got
 
 
-def signal_outside(parameters: Parameters) -> str | None:
+def signal_outside(parameters: Parameters) -> list[str]:
     """Signal the node (with 0, which harms nobody)."""
-    if parameters.node_pid == os.getpid():
-        return None
     with contextlib.suppress(OSError):
         os.kill(parameters.node_pid, 0)
-        return f"may signal process {parameters.node_pid}"
-    return None
+        return [f"may signal process {parameters.node_pid}"]
+    return []
 
 
-def call_kernel(_: Parameters) -> str | None:
+def call_kernel(_: Parameters) -> list[str]:
     """Make system calls that widen what the kernel exposes."""
     attempts: dict[str, tuple[object, ...]] = {
         "io_uring_setup": (1, ctypes.create_string_buffer(256)),
@@ -155,99 +162,109 @@ def call_kernel(_: Parameters) -> str | None:
         "memfd_create": (b"probe", 0),
         "ptrace": (PTRACE_ATTACH, os.getppid(), 0, 0),
         "shmget": (0, 4096, 0o1600),
-        "memfd_secret": (0,),
     }
+    got = []
     for name, arguments in attempts.items():
         with contextlib.suppress(OSError, ConfinementError):
             system_call(name, *arguments)
-            return f"the kernel accepted {name}"
-    return None
+            got.append(f"the kernel accepted {name}")
+    return got
 
 
-def use_much_memory(parameters: Parameters) -> str | None:
+def use_much_memory(parameters: Parameters) -> list[str]:
     """Allocate more than the limit."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     with contextlib.suppress(OSError), mmap.mmap(-1, parameters.memory_bytes, flags=flags):
-        return f"allocated {parameters.memory_bytes} bytes on top of what it had"
-    return None
+        return [f"allocated {parameters.memory_bytes} bytes on top of what it had"]
+    return []
 
 
-def find_descriptors(parameters: Parameters) -> str | None:
+def find_descriptors(parameters: Parameters) -> list[str]:
     """Find an open descriptor that was not handed over."""
     expected = {0, 1, 2, *parameters.inherited}
+    got = []
     for descriptor in range(DESCRIPTORS_LOOKED_AT):
         with contextlib.suppress(OSError):
             os.fstat(descriptor)
             if descriptor not in expected:
-                return f"descriptor {descriptor} is open"
-    return None
+                got.append(f"descriptor {descriptor} is open")
+    return got
 
 
-def read_environment(parameters: Parameters) -> str | None:
+def read_environment(parameters: Parameters) -> list[str]:
     """Find a variable that was not handed over."""
     # bubblewrap sets PWD to the directory that it was told to change to.
-    unexpected = set(os.environ) - set(parameters.environment) - {"PWD"}
-    return f"variables {sorted(unexpected)}" if unexpected else None
+    return sorted(set(os.environ) - set(parameters.environment) - {"PWD"})
 
 
-def start_process(_: Parameters) -> str | None:
+def start_process(_: Parameters) -> list[str]:
     """Fork, or execute another program."""
+    got = []
     with contextlib.suppress(OSError):
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        return "forked"
+        got.append("forked")
     with contextlib.suppress(PermissionError):
         try:
             os.execv("/nonexistent", ["nonexistent"])  # noqa: S606
         except FileNotFoundError:
-            return "may execute programs"
-    return None
+            got.append("may execute programs")
+    return got
 
 
-def open_for_writing(_: Parameters) -> str | None:
-    """Open even a harmless file for writing."""
-    with contextlib.suppress(OSError), Path("/dev/null").open("wb"):
-        return "opened /dev/null for writing"
-    return None
+def open_for_writing(parameters: Parameters) -> list[str]:
+    """Open files for writing, even a harmless one, or create one."""
+    got = []
+    attempts = {
+        "/dev/null": os.O_WRONLY,
+        parameters.canary: os.O_RDWR,
+        f"/dev/shm/probe-{os.getpid()}": os.O_CREAT | os.O_RDONLY,  # noqa: S108
+    }
+    for path, flags in attempts.items():
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, flags))
+            got.append(f"opened {path}")
+            if flags & os.O_CREAT:
+                Path(path).unlink()
+    return got
 
 
-def share_memory(_: Parameters) -> str | None:
+def share_memory(_: Parameters) -> list[str]:
     """Map memory that the limit does not count."""
+    got = []
     shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
     growing = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_GROWSDOWN
     for name, flags in (("shared", shared), ("growing", growing)):
         with contextlib.suppress(OSError), mmap.mmap(-1, mmap.PAGESIZE, flags=flags):
-            return f"mapped {name} anonymous memory"
-    return None
+            got.append(f"mapped {name} anonymous memory")
+    return got
 
 
-def signal_family(_: Parameters) -> str | None:
+def signal_family(_: Parameters) -> list[str]:
     """Signal the parent, the group, or have the kernel do it."""
-    for pid in (os.getppid(), 0, -1):
+    got = []
+    for name, pid in (("its parent", os.getppid()), ("its group", 0), ("everybody", -1)):
         with contextlib.suppress(OSError):
             os.kill(pid, 0)
-            return f"may signal {pid}"
+            got.append(f"may signal {name}")
     reading, writing = os.pipe()
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(reading, F_SETOWN, os.getppid())
-            return "may direct the signals of a descriptor to its parent"
-    finally:
-        os.close(reading)
-        os.close(writing)
-    return None
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(reading, F_SETOWN, os.getppid())
+        got.append("may direct the signals of a descriptor to its parent")
+    os.close(reading)
+    os.close(writing)
+    return got
 
 
-def make_channel(_: Parameters) -> str | None:
+def make_channel(_: Parameters) -> list[str]:
     """Make a descriptor over which others could be received."""
     with contextlib.suppress(OSError):
-        left, right = socket.socketpair()
-        left.close()
-        right.close()
-        return "made a socket pair"
-    return None
+        for end in socket.socketpair():
+            end.close()
+        return ["made a socket pair"]
+    return []
 
 
 OUTER_ATTACKS: Final[Mapping[str, Attack]] = {
@@ -275,14 +292,14 @@ TIGHTENED_ATTACKS: Final[Mapping[str, Attack]] = {
 }
 
 
-def attack_all(attacks: Mapping[str, Attack], parameters: Parameters) -> dict[str, str | None]:
+def attack_all(attacks: Mapping[str, Attack], parameters: Parameters) -> dict[str, list[str]]:
     """Run attacks; one that fails in an unforeseen way counts as a success, to be looked at."""
-    found: dict[str, str | None] = {}
+    found: dict[str, list[str]] = {}
     for key, attack in attacks.items():
         try:
             found[key] = attack(parameters)
         except Exception as error:  # noqa: BLE001  (an attack must not end the probe)
-            found[key] = f"unforeseen {type(error).__name__}: {error}"
+            found[key] = [f"unforeseen {type(error).__name__}: {error}"]
     return found
 
 
@@ -297,7 +314,7 @@ def run_thread() -> bool:
     return True
 
 
-def attack_tightened(parameters: Parameters) -> dict[str, str | None]:
+def attack_tightened(parameters: Parameters) -> dict[str, list[str]]:
     """Fork a child, tighten it, attack from there, and return what it got."""
     reading, writing = os.pipe()
     parent = os.getpid()
@@ -310,7 +327,7 @@ def attack_tightened(parameters: Parameters) -> dict[str, str | None]:
                 tighten(limits, parent_pid=parent, keep_fds=keep)
             inside = Parameters(**{**vars(parameters), "inherited": keep})
             found = attack_all(TIGHTENED_ATTACKS, inside)
-            found["job-threads"] = None if run_thread() else "a thread cannot be started"
+            found["job-threads"] = [] if run_thread() else ["a thread cannot be started"]
             os.write(writing, json.dumps(found).encode())
         finally:
             os._exit(0)
@@ -319,7 +336,7 @@ def attack_tightened(parameters: Parameters) -> dict[str, str | None]:
         answer = answers.read()
     os.waitpid(pid, 0)
     if not answer:
-        return dict.fromkeys((*TIGHTENED_ATTACKS, "job-threads"), "the tightened child failed")
+        return {key: ["the tightened child failed"] for key in (*TIGHTENED_ATTACKS, "job-threads")}
     found = json.loads(answer)
     assert isinstance(found, dict)
     return found

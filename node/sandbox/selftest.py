@@ -90,7 +90,9 @@ def _result(promise: Promise, found: Mapping[str, object]) -> PromiseResult:
     if promise.key not in found:
         return PromiseResult(promise, kept=False, detail="could not be tested")
     got = found[promise.key]
-    return PromiseResult(promise, kept=got is None, detail="" if got is None else str(got))
+    if not isinstance(got, list):
+        return PromiseResult(promise, kept=False, detail="the test answered nonsense")
+    return PromiseResult(promise, kept=not got, detail="; ".join(map(str, got)))
 
 
 def run_probe(sandbox: Sandbox, interpreter: Interpreter) -> dict[str, object]:
