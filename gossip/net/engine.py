@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 RPC_BYTES_MAX: Final = 4 * BUNDLE_BYTES_MAX
 """One pubsub RPC: IWANT answers carry several messages."""
+
+_CLOSE_S: Final = 10.0
+"""Time to part from all peers."""
 
 _DIAL_TIMEOUT_S: Final = 5.0
 _UPGRADE_TIMEOUT_S: Final = 8.0
@@ -79,7 +83,7 @@ def build_engine(
         connection_config=ConnectionConfig(
             max_connections=peers_max,
             high_watermark=peers_max,
-            # Zero switches the library's own dialer off; ours keeps the connections.
+            # Ours keeps the connections; `stop_auto_dialling` does what zero here does not.
             min_connections=0,
             low_watermark=0,
             max_connections_per_peer=1,
@@ -121,6 +125,8 @@ def build_engine(
     fixes.bound_seen_cache(pubsub, clock)
     fixes.forget_failed_dials(swarm)
     fixes.release_inbound_slots(swarm)
+    fixes.stop_auto_dialling(swarm)
+    fixes.refuse_peer_exchange(router)
     return Engine(host=host, router=router, pubsub=pubsub)
 
 
@@ -138,7 +144,24 @@ async def run_engine(engine: Engine, listen: Address, *, probe: bool = True) -> 
     """
     if probe:
         fixes.probe_port(listen.host, listen.port)
-    try:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_run_until, engine, listen, stop)
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def _run_until(
+    engine: Engine,
+    listen: Address,
+    stop: trio.Event,
+    *,
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the host until `stop`, out of reach of cancellation so that it can close in order."""
+    with trio.CancelScope(shield=True) as scope:
         async with (
             engine.host.run([Multiaddr(listen.transport)]),
             background_trio_service(engine.router),
@@ -148,9 +171,10 @@ async def run_engine(engine: Engine, listen: Address, *, probe: bool = True) -> 
             if not engine.host.get_network().listeners:
                 raise AddressInUseError(f"cannot listen on {listen}")
             await engine.pubsub.wait_until_ready()
-            yield
-    finally:
-        await fixes.close_host(engine.host)
+            task_status.started()
+            await stop.wait()
+            scope.deadline = trio.current_time() + _CLOSE_S
+            await fixes.close_host(engine.host)
 
 
 def listening_addresses(engine: Engine) -> list[Address]:

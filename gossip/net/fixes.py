@@ -265,6 +265,33 @@ def release_inbound_slots(swarm: Any) -> None:
     swarm._do_handle_inbound_connection = handle  # noqa: SLF001
 
 
+def stop_auto_dialling(swarm: Any) -> None:
+    """Leave the choice of peers to our dialer.
+
+    Stock fault: the auto-connector dials whatever address a peer once mentioned until there are
+    (low + high watermark) / 2 connections, also when both minima are zero.
+    """
+
+    async def maybe_connect() -> None:
+        """Dial nobody."""
+
+    swarm.auto_connector.maybe_connect = maybe_connect
+
+
+def refuse_peer_exchange(router: Any) -> None:
+    """Dial nobody because a pubsub peer said so.
+
+    Stock fault: any peer's PRUNE may name peers, and the router connects to them, one after the
+    other, while that peer's pubsub stream waits; switching `do_px` off only stops it from naming
+    peers itself.
+    """
+
+    async def do_px(peers: Any) -> None:
+        del peers
+
+    router._do_px = do_px  # noqa: SLF001
+
+
 STOCK_WINDOW_UPDATE: Final = yamux.YamuxStream._auto_tune_and_send_window_update  # noqa: SLF001
 
 
@@ -290,10 +317,23 @@ def batch_window_updates() -> None:
 async def close_host(host: Any) -> None:
     """Close what `host.run()` leaves open: connections, sockets, and system tasks.
 
-    Stock fault: leaving `host.run()` alone leaks the listener's system task and file descriptors.
+    Stock faults: leaving `host.run()` alone leaks the listener's system task; when it is left by
+    cancellation, closing a connection is itself cancelled and its socket stays open; and each
+    connection takes .2 s to close, one after the other. So this has to be called while the host
+    still runs, in a scope that is shielded from cancellation.
     """
-    with trio.CancelScope(shield=True), trio.move_on_after(5):
-        await host.close()
+    swarm = host.get_network()
+    async with trio.open_nursery() as nursery:
+        for peer_id in list(swarm.connections):
+            nursery.start_soon(_close_peer, swarm, peer_id)
+    await host.close()
+
+
+async def _close_peer(swarm: Any, peer_id: Any) -> None:
+    try:
+        await swarm.close_peer(peer_id)
+    except Exception as error:  # noqa: BLE001  (per-peer boundary)
+        log.debug("closing the connection to %s failed: %r", peer_id, error)
 
 
 async def _reset(stream: Any) -> None:

@@ -194,6 +194,7 @@ class Network:
 
         Raises:
             BlobUnavailableError: No connected peer delivered it.
+            OSError: The file cannot be written.
         """
         members = [peer.node_id for peer in self._peers.members()]
         self._rng.shuffle(members)

@@ -119,13 +119,16 @@ async def request(
             try:
                 result = await conversation(Frames(stream))
                 await _finish(stream)
-            except (RequestError, WireError):
+            except trio.TooSlowError:
+                raise
+            except Exception:
+                # The conversation came to an end by itself, between frames.
                 await _abandon(stream)
                 settled = True
                 raise
         settled = True
     except trio.TooSlowError:
-        raise RequestError(f"no answer within {timeout_s:g} s") from None
+        raise RequestError(f"{protocol}: no answer in time") from None
     finally:
         if not settled:
             with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_S):
