@@ -59,6 +59,8 @@ class SandboxSpec:
         pass_fds: descriptors inherited under the same numbers. The only way out of a sandbox.
         stdout_fd: where standard output goes; nowhere if ``None``.
         stderr_fd: where standard error goes; nowhere if ``None``.
+        ends_with_thread: the starting thread outlives the program, so that it may be another than
+            the main one: the kernel kills a sandbox when the thread that started it ends.
     """
 
     argv: tuple[str, ...]
@@ -68,6 +70,7 @@ class SandboxSpec:
     pass_fds: tuple[int, ...] = ()
     stdout_fd: int | None = None
     stderr_fd: int | None = None
+    ends_with_thread: bool = False
 
 
 class Sandbox(Protocol):

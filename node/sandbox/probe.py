@@ -2,7 +2,8 @@
 
 Run as a script: ``probe.py FD PARAMETERS``. Each attack tries in several ways to break one promise
 and returns what it got; an empty list means that the promise was kept. The second half runs in a
-forked and tightened child. Descriptor ``FD`` receives one JSON object: what each attack got, by the promise's key.
+forked and tightened child. Descriptor ``FD`` receives one JSON object: what each attack got, by
+the promise's key.
 
 This file decides what is tried. It refuses to know how it is stopped, so that the same script is
 its own control: run outside a sandbox, every attack must succeed. It is staged into sandboxes

@@ -151,6 +151,7 @@ def _run_staged(
         read_only=(staged,),
         pass_fds=(writing,),
         stderr_fd=log_writing,
+        ends_with_thread=True,
     )
     try:
         process = sandbox.popen(spec)

@@ -80,10 +80,11 @@ def start(
     """Start a backend's command with the spec's descriptors and nothing else of ours.
 
     Raises:
-        SandboxError: off the main thread (the kernel kills a sandbox when the *thread* that
-            started it ends), or when the command cannot be started.
+        SandboxError: off the main thread unless the spec allows it, or when the command cannot
+            be started.
     """
-    if threading.current_thread() is not threading.main_thread():
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread and not spec.ends_with_thread:
         raise SandboxError("sandboxes are started from the main thread, with which they die")
     try:
         return subprocess.Popen(

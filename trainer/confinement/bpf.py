@@ -88,7 +88,8 @@ epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd
 
 # Descriptors between the node and the worker's parent travel over one inherited socket pair.
 OUTER_ONLY: Final = _names("""
-execve fork vfork pidfd_open recvfrom sendto sendmsg recvmsg getsockopt shutdown
+execve fork vfork pidfd_open recvfrom sendto sendmsg recvmsg shutdown
+getsockopt getsockname getpeername
 landlock_create_ruleset landlock_add_rule landlock_restrict_self
 """)
 
