@@ -103,7 +103,7 @@ FAULT_FRAME: Final = 25.0
 FAULT_RECORD: Final = 10.0
 """A record whose own bytes prove it wrong."""
 
-FAULT_BLOB: Final = 50.0
+FAULT_BLOB: Final = 60.0
 """A blob whose bytes do not hash to its name."""
 
 FAULT_FLOOD: Final = 1.0
