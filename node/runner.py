@@ -32,7 +32,9 @@ from node.runner_worker import (
     seal,
     sealed_file,
     sealed_room,
+    stage_code,
 )
+from node.sandbox import staging_home
 from trainer import scorer
 from trainer.job import MICRO, Job, Outcome, Progress, Status, clip_reason
 from trainer.worker import wire
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from node.sandbox.model import Sandbox
+    from node.sandbox import Sandbox
 
 KEPT_BITS: Final = 32
 """Results whose bits per position are remembered, as the parent of a later audit: 256 KiB each."""
@@ -105,6 +107,7 @@ class Runner:
         self,
         sandbox: Sandbox,
         *,
+        code: pathlib.Path,
         train: pathlib.Path,
         validation: npt.NDArray[np.uint8],
         slots: int,
@@ -112,6 +115,7 @@ class Runner:
     ) -> None:
         self.slots = slots
         self._sandbox = sandbox
+        self._code = code
         self._train = train
         self._validation = validation
         self._random_seed = random_seed
@@ -194,7 +198,7 @@ class Runner:
         self._idle.clear()
 
     async def _new_worker(self, memory_bytes: int) -> Worker:
-        worker = await Worker.start(self._sandbox, self._train, memory_bytes)
+        worker = await Worker.start(self._sandbox, self._code, self._train, memory_bytes)
         self._every.add(worker)
         return worker
 
@@ -326,6 +330,7 @@ async def open_runner(
     *,
     train: pathlib.Path,
     validation: pathlib.Path,
+    stage_home: pathlib.Path,
     slots: int = 1,
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
 ) -> AsyncIterator[Runner]:
@@ -335,11 +340,16 @@ async def open_runner(
         sandbox: confines the workers; from `node.sandbox.select_sandbox`.
         train: file with the training tokens, one byte each; the only data that workers see.
         validation: file with the validation bytes, which stay on this side.
+        stage_home: directory of this program's, into which the worker's code is copied.
         slots: jobs that can run at once, one thread each.
         random_seed: seeds audits; must not be foreseeable by a script.
+
+    Raises:
+        SandboxError: the worker's code cannot be copied.
     """
     runner = Runner(
         sandbox,
+        code=stage_code(staging_home(stage_home)),
         train=train,
         validation=np.memmap(validation, np.uint8, mode="r"),
         slots=slots,

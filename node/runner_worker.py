@@ -26,7 +26,7 @@ import trio
 import trainer
 from node import runner_memory
 from node.errors import NodeError
-from node.sandbox.model import SandboxLimits, SandboxSpec, minimal_environment
+from node.sandbox import SandboxLimits, SandboxSpec, kill_tree, minimal_environment, stage
 from trainer.job import clip_reason
 from trainer.worker import wire
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from node.sandbox.model import Sandbox
+    from node.sandbox import Sandbox
     from trainer.job import Status
 
 START_TIMEOUT_S: Final = 180.0
@@ -124,11 +124,14 @@ class Worker:
         self._closed = False
 
     @classmethod
-    async def start(cls, sandbox: Sandbox, tokens: pathlib.Path, memory_bytes: int) -> Worker:
+    async def start(
+        cls, sandbox: Sandbox, code: pathlib.Path, tokens: pathlib.Path, memory_bytes: int
+    ) -> Worker:
         """Starts a worker and waits until it is warm. Call from the main thread.
 
         Args:
             sandbox: what confines it.
+            code: the worker's code, from `stage_code`.
             tokens: file with the training tokens, the only data that it sees.
             memory_bytes: most memory of a job.
 
@@ -139,8 +142,10 @@ class Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = os.memfd_create("worker-errors")
         try:
-            spec = _specification(tokens, theirs.fileno(), errors, memory_bytes)
-            process = sandbox.popen(spec)
+            # Opened here, so that it may lie where the sandbox's user cannot go.
+            with tokens.open("rb") as data:
+                passed = (theirs.fileno(), data.fileno())
+                process = sandbox.popen(_specification(code, passed, errors, memory_bytes))
         except BaseException:
             ours.close()
             os.close(errors)
@@ -181,10 +186,7 @@ class Worker:
         """Kills the sandbox with everything in it."""
         self._closed = True
         self._control.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        # Reaping takes as long as the kernel needs to tear a killed process down.
-        self._process.wait()
+        kill_tree(self._process)
 
     async def run(
         self,
@@ -276,7 +278,7 @@ class Worker:
             await self._send(wire.Command("kill"), [])
         await trio.sleep(KILL_GRACE_S)
         # Still here, so the zygote did not report an end: nothing less than this helps.
-        self._process.kill()
+        kill_tree(self._process)
 
     async def _exit(self) -> wire.Event | None:
         """Waits for the end of the running process; None when the whole sandbox ended."""
@@ -429,36 +431,30 @@ async def _watch_time(watch: _Watch) -> None:
     watch.stop("timeout", f"ran longer than {watch.bounds.wall_s:g} s")
 
 
-def _specification(
-    tokens: pathlib.Path, control: int, errors: int, memory_bytes: int
-) -> SandboxSpec:
-    """Describes the worker's sandbox: its code and the training tokens are all that it sees."""
+def stage_code(home: pathlib.Path) -> pathlib.Path:
+    """Copies the worker's code to a directory below home that a sandbox may see.
+
+    Raises:
+        SandboxError: it cannot be copied.
+    """
     package = pathlib.Path(trainer.__file__).resolve().parent
-    paths = [str(package.parent), *site.getsitepackages()]
-    size = tokens.stat().st_size
+    sources = [package / "__init__.py"]
+    for part in ("worker", "confinement"):
+        sources += sorted((package / part).glob("*.py"))
+    return stage({str(source.relative_to(package.parent)): source for source in sources}, home)
+
+
+def _specification(
+    code: pathlib.Path, passed: tuple[int, int], errors: int, memory_bytes: int
+) -> SandboxSpec:
+    """Describes the worker's sandbox: its code is all that it sees, two files all that it gets."""
+    paths = [str(code), *site.getsitepackages()]
+    flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
     return SandboxSpec(
-        argv=(
-            sys.executable,
-            "-S",
-            "-s",
-            "-P",
-            "-B",
-            "-c",
-            _BOOTSTRAP,
-            str(len(paths)),
-            *paths,
-            str(control),
-            str(tokens),
-            str(size),
-        ),
+        argv=(sys.executable, *flags, str(len(paths)), *paths, *map(str, passed)),
         limits=SandboxLimits(memory_bytes=memory_bytes + _WORKER_MEMORY_BYTES),
         env=minimal_environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-        read_only=(
-            package / "__init__.py",
-            package / "worker",
-            package / "confinement",
-            tokens,
-        ),
-        pass_fds=(control,),
+        read_only=(code,),
+        pass_fds=passed,
         stderr_fd=errors,
     )

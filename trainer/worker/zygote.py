@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import os
 import select
 import signal
@@ -54,6 +55,16 @@ def warm() -> None:
             counter.__exit__(None, None, None)
     with torch.inference_mode():
         layers(embedding(tokens))
+
+
+def map_tokens(descriptor: int) -> Any:
+    """Returns the training tokens, one byte each, and closes their descriptor.
+
+    The mapping is private: what a script writes into its tokens stays in its own process.
+    """
+    mapped = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    os.close(descriptor)
+    return torch.frombuffer(mapped, dtype=torch.uint8)
 
 
 class Zygote:
@@ -134,15 +145,14 @@ def main(arguments: list[str]) -> None:
     """Runs the zygote.
 
     Args:
-        arguments: descriptor of the control socket; path and size of the training tokens.
+        arguments: descriptors of the control socket and of the training tokens.
     """
     # Family, type and protocol are said, because the sandbox does not let a socket be asked.
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=int(arguments[0]))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    # A private mapping: what a script writes into its tokens stays in its own process.
-    tokens = torch.from_file(arguments[1], shared=False, size=int(arguments[2]), dtype=torch.uint8)
+    tokens = map_tokens(int(arguments[1]))
     warm()
     gc.collect()
     gc.freeze()

@@ -1,0 +1,195 @@
+"""`swarm-node run-task`: train one script on this machine and print its metric."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from node.cli.options import json_option, print_json, require_linux
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+
+    from trainer.job import Job, Outcome, Progress
+    from trainer.task import Task
+
+
+@click.command("run-task")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--tier", default="smoke", show_default=True, help="Size of the experiment.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Seed of everything random.",
+)
+@json_option
+def run_task(*, path: Path, tier: str, seed: int, as_json: bool) -> None:
+    """Train one script in the sandbox and print its metric.
+
+    PATH is a task's directory, whose genesis script for the tier is trained, or a training script
+    for the built-in task, trained as it is. The same script, tier and seed give the same number to
+    the last digit.
+    """
+    require_linux()
+    from trainer.job import TrainerError
+
+    try:
+        task, directory, script = _what_to_run(path, tier)
+        job = task.job(tier, script, seed)
+        outcome = _train(task, directory, job)
+    except TrainerError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        print_json(_report(task, tier, seed, outcome))
+    elif outcome.metric_micro is not None:
+        click.echo(f"{task.metric.name}: {_decimal(outcome.metric_micro)}")
+    if outcome.status != "ok":
+        if outcome.log_tail:
+            click.echo(outcome.log_tail.rstrip(), err=True)
+        raise click.ClickException(f"{outcome.status}: {outcome.reason}")
+
+
+def _what_to_run(path: Path, tier: str) -> tuple[Task, Path, str]:
+    """Find the task, the directory with its data, and the script.
+
+    Raises:
+        TrainerError: The task is not valid.
+        click.UsageError: There is no such tier, or the script cannot be read.
+    """
+    from trainer.task import built_in_directory, load_task
+
+    directory = path if path.is_dir() else built_in_directory()
+    task = load_task(directory)
+    if tier not in task.tiers:
+        raise click.UsageError(f"{task.name} has no tier {tier!r}; it has {', '.join(task.tiers)}")
+    if path.is_dir():
+        return task, directory, task.genesis_script(tier)
+    try:
+        return task, directory, path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"cannot read {path}: {error}") from error
+
+
+def _cache() -> Path:
+    """Where unpacked data is kept between runs; it can be deleted at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "swarm-node"
+
+
+def _train(task: Task, directory: Path, job: Job) -> Outcome:
+    import trio
+
+    from node.errors import NodeError
+    from node.runner import open_runner
+    from node.sandbox import SandboxError, select_sandbox
+    from trainer.data import cached
+
+    async def train() -> Outcome | None:
+        files = {
+            name: cached(_cache() / "data", directory, task.splits[name])
+            for name in ("train", "validation")
+        }
+        outcome = None
+        with _shown() as show:
+            async with open_runner(
+                sandbox,
+                train=files["train"],
+                validation=files["validation"],
+                stage_home=_cache() / "worker",
+            ) as runner:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(_cancel_on_interrupt, nursery.cancel_scope)
+                    outcome = await runner.run(job, on_progress=show)
+                    nursery.cancel_scope.cancel()
+        return outcome
+
+    try:
+        sandbox = select_sandbox()
+        outcome = trio.run(train)
+    except (SandboxError, NodeError) as error:
+        raise click.ClickException(str(error)) from error
+    except BaseExceptionGroup as group:
+        # The nursery hands on one fault of the runner in a group.
+        known, other = group.split((SandboxError, NodeError))
+        if known is None or other is not None:
+            raise
+        raise click.ClickException(str(known.exceptions[0])) from group
+    if outcome is None:
+        raise click.Abort
+    return outcome
+
+
+async def _cancel_on_interrupt(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+    """Turns Ctrl-C into an ordinary cancellation, so that the worker is ended in order."""
+    import signal
+
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+class _shown:  # noqa: N801  (used as a function: a context manager with one state)
+    """Shows progress on stderr: a bar in a terminal, a line per stage elsewhere."""
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        from rich import progress
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description:<6}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[loss]}"),
+            progress.TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("start", total=1.0, loss="")
+        self._stage = ""
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _show(self, progress: Progress) -> None:
+        if self._bar.disable and progress.stage != self._stage:
+            click.echo(f"{progress.stage} ...", err=True)
+        self._stage = progress.stage
+        loss = "" if progress.loss_micro is None else f"loss {progress.loss_micro / 1e6:.3f}"
+        self._bar.update(
+            self._task, description=progress.stage, completed=progress.fraction, loss=loss
+        )
+
+
+def _decimal(micro: int) -> str:
+    """Millionths as a decimal number, exactly."""
+    sign, size = ("-" if micro < 0 else ""), abs(micro)
+    return f"{sign}{size // 1_000_000}.{size % 1_000_000:06d}"
+
+
+def _report(task: Task, tier: str, seed: int, outcome: Outcome) -> dict[str, object]:
+    """The JSON form of an outcome; `value` is a string, so that no digit is lost."""
+    value = None if outcome.metric_micro is None else _decimal(outcome.metric_micro)
+    return {
+        "task": task.name,
+        "tier": tier,
+        "seed": seed,
+        "metric": task.metric.name,
+        "unit": task.metric.unit,
+        "value": value,
+        **dataclasses.asdict(outcome),
+    }
