@@ -7,10 +7,17 @@ acts.
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+DEATH_LIMIT_S: Final = 5.0
+"""A killed process is gone in milliseconds; freeing a large memory takes longer."""
 
 
 def descendants(pid: int) -> list[int]:
@@ -59,20 +66,47 @@ def tree_rss_bytes(pid: int) -> int:
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a sandbox and everything in it, and wait for its first process.
+    """End a sandbox and everything in it, and wait until all of it has ended.
 
     bubblewrap's processes die with it (parent-death signals and the PID namespace); under Landlock
-    the processes share the group, which they cannot leave.
+    the processes share the group, which they cannot leave. Everything that was seen below the
+    first process is signalled as well, through descriptors that a reused process id cannot fool.
     """
-    below = descendants(process.pid) if process.poll() is None else []
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    if process.poll() is None:
-        process.kill()
-    for pid in below:
+    below = _open_descendants(process.pid) if process.poll() is None else []
+    try:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            process.kill()
+        for descriptor in below:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        process.wait()
+        _wait_for_ends(below)
+    finally:
+        for descriptor in below:
+            os.close(descriptor)
+
+
+def _open_descendants(pid: int) -> list[int]:
+    opened: dict[int, int] = {}
+    for below in descendants(pid):
+        with contextlib.suppress(OSError):
+            opened[below] = os.pidfd_open(below)
+    # One that ended in between may have left its id to a stranger, who is no descendant.
+    still = set(descendants(pid))
+    for below in opened.keys() - still:
+        os.close(opened.pop(below))
+    return list(opened.values())
+
+
+def _wait_for_ends(descriptors: Iterable[int]) -> None:
+    """Wait until every process has ended, but not for ever: one may hang in the kernel."""
+    deadline_s = time.monotonic() + DEATH_LIMIT_S
+    for descriptor in descriptors:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000)
 
 
 @dataclass(frozen=True)
