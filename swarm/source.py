@@ -139,12 +139,20 @@ def check_source(source: str, parent: str | None = None) -> NormalSource:
     """
     child = normalise(source)
     if parent is not None:
-        base = normalise(parent)
-        if child.size_bytes - base.size_bytes > SOURCE_GROWTH_BYTES_MAX:
-            raise SourceError(f"the script grows by over {SOURCE_GROWTH_BYTES_MAX} bytes")
-        if child.text_bytes - base.text_bytes > TEXT_GROWTH_BYTES_MAX:
-            raise SourceError(f"the text of the script grows by over {TEXT_GROWTH_BYTES_MAX} bytes")
+        check_growth(child, normalise(parent))
     return child
+
+
+def check_growth(child: NormalSource, parent: NormalSource) -> None:
+    """Checks how much a script adds to its parent.
+
+    Raises:
+        SourceError: it adds too much.
+    """
+    if child.size_bytes - parent.size_bytes > SOURCE_GROWTH_BYTES_MAX:
+        raise SourceError(f"the script grows by over {SOURCE_GROWTH_BYTES_MAX} bytes")
+    if child.text_bytes - parent.text_bytes > TEXT_GROWTH_BYTES_MAX:
+        raise SourceError(f"the text of the script grows by over {TEXT_GROWTH_BYTES_MAX} bytes")
 
 
 def _scan_tokens(source: str) -> int:

@@ -44,7 +44,7 @@ from node.agent.proposal import (
     Proposal,
     one_line,
 )
-from swarm.source import SourceError, check_source
+from swarm.source import NormalSource, SourceError, check_growth, normalise
 
 if TYPE_CHECKING:
     import random
@@ -85,24 +85,24 @@ class OfflineProposer:
 
     def __init__(self) -> None:
         # Which edits apply depends on the head alone, and a head lasts for many proposals.
-        self._head: str | None = None
-        self._script: Script | None = None
-        self._singles: dict[int, list[_Candidate]] = {}
+        self._head_source: str | None = None
+        self._head: _Head | None = None
 
     def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
         """Returns a change that is neither tried on this head nor claimed.
 
         None is returned only if the head's script has no place for any edit that is left.
         """
-        if self._head != view.head_source:
+        if self._head_source != view.head_source:
+            self._head_source = view.head_source
             try:
-                self._script = Script.parse(view.head_source)
-            except NotApplicableError:
-                self._script = None
-            self._head, self._singles = view.head_source, {}
-        if self._script is None:
+                script = Script.parse(view.head_source)
+                self._head = _Head(script, normalise(view.head_source))
+            except (NotApplicableError, SourceError):
+                self._head = None
+        if self._head is None:
             return None
-        search = _Search(view, self._script, rng, self._singles)
+        search = _Search(view, self._head, rng)
         for candidate in search.candidates():
             proposal = search.accept(candidate)
             if proposal is not None:
@@ -110,23 +110,45 @@ class OfflineProposer:
         return None
 
 
+class _Head:
+    """The head's script and the single edits that apply to it, found once per width."""
+
+    def __init__(self, script: Script, normal: NormalSource) -> None:
+        self.script = script
+        self.normal = normal
+        self._structural = [
+            _Candidate(edit.kind, (edit,)) for edit in STRUCTURAL.values() if self._applies(edit)
+        ]
+        self._widths: dict[int, list[_Candidate]] = {}
+
+    def singles(self, width: int) -> list[_Candidate]:
+        """Returns every single edit that applies, with the steps of constants up to a width."""
+        if width not in self._widths:
+            steps = constant_edits(self.script, width)
+            constants = [_Candidate(edit.kind, (edit,)) for edit in steps]
+            self._widths[width] = self._structural + constants
+        return self._widths[width]
+
+    def _applies(self, edit: Edit) -> bool:
+        try:
+            edit.apply(self.script)
+        except NotApplicableError:
+            return False
+        return True
+
+
 class _Search:
     """One search for one proposal."""
 
-    def __init__(
-        self,
-        view: ResearchView,
-        script: Script,
-        rng: random.Random,
-        singles: dict[int, list[_Candidate]],
-    ) -> None:
+    def __init__(self, view: ResearchView, head: _Head, rng: random.Random) -> None:
         self._view = view
-        self._script = script
+        self._head = head
+        self._script = head.script
         self._rng = rng
-        self._known_singles = singles
         self._experiences = view.experiences[-EXPERIENCES_MAX:]
         self._tried_changes = {e.change for e in self._experiences if e.on_head}
-        self._beliefs = Beliefs(self._experiences, self._spent())
+        self._spent = self._find_spent()
+        self._beliefs = Beliefs(self._experiences, self._spent)
 
     def candidates(self) -> Iterator[_Candidate]:
         """Yields candidates in the order in which they should be tried, without end in practice."""
@@ -134,7 +156,7 @@ class _Search:
         if due and self._rng.random() < DUE_SHARE:
             yield from due
         for width in range(len(STEPS)):
-            singles = self._singles(width)
+            singles = self._head.singles(width)
             if self._rng.random() < BUNDLE_SHARE + self._bundle_bonus():
                 yield from self._bundles(singles, 3)
             yield from self._by_kind(singles)
@@ -148,11 +170,13 @@ class _Search:
             return None
         try:
             source = apply_edits(self._script, candidate.edits).code
-            digest = check_source(source, self._view.head_source).digest
-            own = check_source(self._view.head_source).digest
+            child = normalise(source)
+            check_growth(child, self._head.normal)
         except (NotApplicableError, SourceError):
             return None
-        if digest == own or digest in self._view.tried or digest in self._view.claims:
+        if child.digest == self._head.normal.digest:
+            return None
+        if child.digest in self._view.tried or child.digest in self._view.claims:
             return None
         return Proposal(
             title=one_line("; ".join(edit.title for edit in candidate.edits), TITLE_CHARS_MAX),
@@ -185,16 +209,9 @@ class _Search:
             parts.append(f"On older heads it helped in {helped} of {len(past)} trials.")
         return " ".join(parts)
 
-    def _applies(self, edits: Sequence[Edit]) -> bool:
-        try:
-            apply_edits(self._script, edits)
-        except NotApplicableError:
-            return False
-        return True
-
-    def _spent(self) -> frozenset[str]:
+    def _find_spent(self) -> frozenset[str]:
         """Returns the changes of past experiences that have no place in the head any more."""
-        singles = {candidate.change for candidate in self._singles(0)}
+        singles = {candidate.change for candidate in self._head.singles(0)}
         present = {f"{name}={value!r}" for name, value in self._script.constants().items()}
         spent = set()
         for change in {e.change for e in self._experiences}:
@@ -203,25 +220,14 @@ class _Search:
                 spent.add(change)
         return frozenset(spent)
 
-    def _singles(self, width: int) -> list[_Candidate]:
-        """Returns every edit that applies to the head, up to a width of steps."""
-        if width not in self._known_singles:
-            structural = (
-                self._known_singles[0]
-                if width
-                else [_Candidate(e.kind, (e,)) for e in STRUCTURAL.values() if self._applies((e,))]
-            )
-            structural = [c for c in structural if c.change in STRUCTURAL]
-            constants = [_Candidate(e.kind, (e,)) for e in constant_edits(self._script, width)]
-            self._known_singles[width] = structural + constants
-        return self._known_singles[width]
-
     def _due(self) -> list[_Candidate]:
         """Returns what did well on older heads, most promising first by one draw each."""
         best: dict[str, float] = {}
         for experience in self._experiences:
             units = effect_units(experience)
-            if units is None or experience.on_head or experience.change in self._tried_changes:
+            if units is None or experience.on_head:
+                continue
+            if experience.change in self._tried_changes or experience.change in self._spent:
                 continue
             best[experience.change] = max(units, best.get(experience.change, -math.inf))
         drawn: list[tuple[float, _Candidate]] = []

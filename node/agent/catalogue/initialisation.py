@@ -56,7 +56,8 @@ def _at_end_of_loop(code: str) -> Callable[[Script], Script]:
                 statement.body, cst.IndentedBlock
             ):
                 continue
-            if code.strip() in code_of(statement):
+            # Spacing differs by how deep the statements stand, their words do not.
+            if "".join(code.split()) in "".join(code_of(statement).split()):
                 raise NotApplicableError("the parameters are drawn so already")
             block = statement.body
             longer = block.with_changes(body=[*block.body, *statements(code)])

@@ -147,7 +147,7 @@ class Script:
         function = self.function(name, owner)
         body = function.body.with_changes(body=_statements(code))
         assert isinstance(body, cst.BaseSuite)
-        return self._swap(function, function.with_changes(body=body))
+        return self._swap(function.with_changes(body=body), owner)
 
     def before(self, name: str, code: str) -> Script:
         """Inserts top-level definitions before the function or class `name`, unless they exist."""
@@ -183,9 +183,7 @@ class Script:
         changed = change(list(body.body))
         if changed is None:
             raise NotApplicableError(f"{name} has no place for this edit")
-        return self._swap(
-            function, function.with_changes(body=body.with_changes(body=tuple(changed)))
-        )
+        return self._swap(function.with_changes(body=body.with_changes(body=tuple(changed))), owner)
 
     def prepend(self, name: str, code: str, owner: str | None = None) -> Script:
         """Adds statements at the start of a function, after its docstring."""
@@ -255,7 +253,7 @@ class Script:
         if not rewriter.count:
             raise NotApplicableError(f"{name} has no place for this edit")
         assert isinstance(changed, cst.FunctionDef)
-        return self._swap(function, changed)
+        return self._swap(changed, owner)
 
     # Internals
 
@@ -265,10 +263,15 @@ class Script:
                 return index
         raise NotApplicableError(f"the script has no {name}")
 
-    def _swap(self, old: cst.CSTNode, new: cst.CSTNode) -> Script:
-        module = self.module.deep_replace(old, new)
-        assert isinstance(module, cst.Module)
-        return Script(module)
+    def _swap(self, new: cst.FunctionDef, owner: str | None) -> Script:
+        """Puts a changed function or method in the place of the one of its name."""
+        if owner is None:
+            return self._replace_statement(self._index(new.name.value), [new])
+        class_ = self.class_(owner)
+        old = _find(class_.body.body, cst.FunctionDef, new.name.value)
+        methods = [new if node is old else node for node in class_.body.body]
+        changed = class_.with_changes(body=class_.body.with_changes(body=methods))
+        return self._replace_statement(self._index(owner), [changed])
 
     def _replace_statement(self, index: int, new: Sequence[_Statement]) -> Script:
         body = list(self.module.body)
