@@ -99,16 +99,18 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
         }
         outcome = None
         with _shown() as show:
-            async with open_runner(
-                sandbox,
-                train=files["train"],
-                validation=files["validation"],
-                stage_home=_cache() / "worker",
-            ) as runner:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(_cancel_on_interrupt, nursery.cancel_scope)
-                    outcome = await runner.run(job, on_progress=show)
-                    nursery.cancel_scope.cancel()
+            async with (
+                open_runner(
+                    sandbox,
+                    train=files["train"],
+                    validation=files["validation"],
+                    stage_home=_cache() / "worker",
+                ) as runner,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope)
+                outcome = await runner.run(job, on_progress=show)
+                nursery.cancel_scope.cancel()
         return outcome
 
     try:
@@ -127,14 +129,13 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
     return outcome
 
 
-async def _cancel_on_interrupt(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+async def _cancel_on_interrupt(scope: trio.CancelScope) -> None:
     """Turns Ctrl-C into an ordinary cancellation, so that the worker is ended in order."""
     import signal
 
     import trio
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
         async for _ in signals:
             scope.cancel()
 

@@ -73,7 +73,9 @@ def read(model: Any, descriptor: int) -> None:
         raise WeightsError("the table of weights cannot be read") from error
     state = _tensors(model)
     expected = [[name, str(t.dtype), list(t.shape)] for name, t in state.items()]
-    if [row[:3] for row in table] != expected:
+    if not isinstance(table, list) or not all(isinstance(row, list) and row for row in table):
+        raise WeightsError("the table of weights cannot be read")
+    if [row[:-1] for row in table] != expected or not all(type(r[-1]) is int for r in table):
         raise WeightsError("build_model gives another model when it is called again")
     with torch.no_grad():
         for name, _, _, offset in table:

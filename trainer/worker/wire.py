@@ -187,7 +187,7 @@ def decode_event(raw: bytes) -> Event:
     fields = {field.name for field in dataclasses.fields(Event)}
     if not isinstance(value, dict) or set(value) != fields:
         raise WorkerProtocolError("a message does not have the fields of an event")
-    if value["name"] not in {"ready", "started", "exited"}:
+    if value["name"] not in ("ready", "started", "exited"):
         raise WorkerProtocolError("a message names no event")
     for field in sorted(fields - {"name"}):
         number = value[field]
