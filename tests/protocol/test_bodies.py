@@ -180,6 +180,11 @@ def test_a_missing_or_unknown_field_is_refused_by_name(sample: RecordSample) -> 
         open_envelope(resigned(sample, add), swarm=sample.swarm)
 
 
+def test_a_map_is_no_list_though_both_are_empty() -> None:
+    with pytest.raises(WireError, match="must be a list"):
+        open_envelope(resigned(MERGE, lambda value: value["body"].update(trials={})), swarm=SWARM)
+
+
 @pytest.mark.parametrize("length", [1, 31, 33])
 def test_an_optional_id_is_empty_or_whole(length: int) -> None:
     def cut(statement: dict[str, Any]) -> None:

@@ -4,10 +4,14 @@ from types import MappingProxyType
 
 import pytest
 
-from protocol.canonical import decode, encode
+from protocol.canonical import _count_values, decode, encode
 from protocol.errors import FieldError, WireError
 from protocol.limits import DEPTH_MAX, ENVELOPE_BYTES_MAX, VALUES_MAX
 from tests.protocol.canonical_cases import INVALID, VALID
+
+# Sizes in bytes of what follows the head of an integer.
+_UNSIGNED = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+_SIGNED = {0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 
 valid = pytest.mark.parametrize(("name", "value", "wire"), VALID, ids=[case[0] for case in VALID])
 
@@ -109,6 +113,25 @@ def test_what_the_format_lacks_is_our_own_fault(value: object) -> None:
 def test_the_number_of_values_is_bounded_alike_in_both_directions() -> None:
     most = [None] * (VALUES_MAX - 1)
     assert decode(encode(most)) == most
+
+
+@pytest.mark.parametrize(
+    ("head", "value"),
+    [
+        *((head, int.from_bytes(b"\xc1" * size, "big")) for head, size in _UNSIGNED.items()),
+        *(
+            (head, int.from_bytes(b"\xc1" * size, "big", signed=True))
+            for head, size in _SIGNED.items()
+        ),
+        *((head, b"\xc1" * size) for head, size in {0xC4: 3, 0xC5: 256, 0xC6: 65_536}.items()),
+        *((head, "ß" * size) for head, size in {0xD9: 16, 0xDA: 128, 0xDB: 32_768}.items()),
+    ],
+    ids=lambda item: f"{item:02x}" if item in range(256) else "",
+)
+def test_the_count_steps_over_payloads_that_look_like_heads(head: int, value: object) -> None:
+    data = encode([value, None, value])
+    assert data[1] == head
+    assert _count_values(data) == 4
 
 
 def test_depth_is_bounded_alike_in_both_directions() -> None:

@@ -9,6 +9,8 @@ from protocol.envelope import open_envelope, peek_id, seal
 from protocol.errors import FieldError, SignatureError, WireError
 from protocol.notices import open_notice, seal_notice
 from protocol.records import Genesis
+from protocol.schema import to_map
+from protocol.signed import seal_statement
 from tests.protocol.resign import nothing, remove_field, resigned, set_field
 from tests.protocol.samples import (
     ADMIT,
@@ -219,3 +221,22 @@ def test_a_swarm_of_another_length_is_our_own_fault(swarm: Any) -> None:
         seal(ADMIT.body, key=BOB, swarm=swarm, created_ms=0)
     with pytest.raises(FieldError, match="swarm"):
         seal_notice(CLAIM.body, key=BOB, swarm=swarm, created_ms=0)
+
+
+def test_a_statement_of_our_own_that_is_too_large_is_not_sent() -> None:
+    def size(bytes_max: int) -> int:
+        data = seal_statement(
+            "admit",
+            to_map(ADMIT.body),
+            key=BOB,
+            swarm=SWARM,
+            created_ms=0,
+            tag=ids.RECORD_SIGNATURE_TAG,
+            bytes_max=bytes_max,
+        )
+        return len(data)
+
+    needed = size(limits.ENVELOPE_BYTES_MAX)
+    assert size(needed) == needed
+    with pytest.raises(FieldError, match=f"admit of {needed} bytes"):
+        size(needed - 1)

@@ -3,7 +3,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from protocol import limits
-from protocol.canonical import decode, encode
+from protocol.canonical import _count_values, decode, encode
 from protocol.envelope import open_envelope, peek_id, seal
 from protocol.errors import FieldError, WireError
 from protocol.notices import NOTICE_TYPES, NoticeBody, open_notice, seal_notice
@@ -23,11 +23,29 @@ scalars = (
     | st.text(max_size=40)
     | st.binary(max_size=40)
 )
+# Lengths on both sides of each head, of bytes that look like heads themselves.
+heads = st.sampled_from([0, 15, 16, 31, 32, 255, 256, 1_000])
+long_scalars = heads.map(lambda length: b"\xdf" * length) | heads.map(lambda length: "ß" * length)
 values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    scalars | long_scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=8), inner)
+        | st.lists(st.none(), min_size=16, max_size=20)
+        | st.dictionaries(st.text(max_size=8), st.none(), min_size=16, max_size=20)
+    ),
     max_leaves=12,
 )
+
+
+def count(value: object) -> int:
+    """Scalars, lists, maps and map keys of a value."""
+    match value:
+        case list():
+            return 1 + sum(map(count, value))
+        case dict():
+            return 1 + len(value) + sum(map(count, value.values()))
+    return 1
 
 
 def encoded(value: object) -> bytes:
@@ -44,6 +62,7 @@ def test_canonical_round_trip(value: object) -> None:
     data = encoded(value)
     assert decode(data) == value
     assert encode(decode(data)) == data
+    assert _count_values(data) == count(value)
 
 
 @pytest.mark.parametrize("struct", BODY_TYPES.values(), ids=BODY_TYPES)
