@@ -78,10 +78,15 @@ def interpreter_view(interpreter: Interpreter) -> View:
         *map(Path, SYSTEM_TREES),
         *map(Path, SYSTEM_FILES),
     ]
-    return View(
-        trees=outermost(path for path in trees if path.exists()),
-        masked=own_package_directories(interpreter),
-    )
+    masked = own_package_directories(interpreter)
+    shown = (p for p in trees if p.exists() and not any(m in within(p) for m in masked))
+    return View(trees=outermost(shown), masked=masked)
+
+
+def within(path: Path) -> tuple[Path, ...]:
+    """Return a path's real place and every directory above it."""
+    real = path.resolve()
+    return (real, *real.parents)
 
 
 def executable_chain(executable: Path) -> list[Path]:

@@ -84,6 +84,32 @@ def test_an_ordinary_user_gets_both_backends(public: Path, interpreter: Interpre
         assert [r for r in backend["results"] if not r["kept"]] == []
 
 
+OLDER = """
+
+_newest = version
+
+
+def version() -> int:
+    return min(MINIMUM_VERSION, _newest())
+"""
+
+
+def test_the_oldest_landlock_keeps_every_promise_too(
+    public: Path, interpreter: Interpreter
+) -> None:
+    """Before version 4 nothing but the filter stops sockets, and before 6 signals."""
+    code = public / "older"
+    code.mkdir()
+    copy_for_all(code)
+    with (code / "trainer/confinement/landlock.py").open("a", encoding="utf-8") as module:
+        module.write(OLDER)
+    ran = run_as_ordinary_user(interpreter.executable, EXAMINE, code)
+    _, report = json.loads(ran.stdout or f'"{ran.stderr}"')
+    landlock = report["backends"][1]
+    assert landlock["problem"] is None
+    assert [r for r in landlock["results"] if not r["kept"]] == []
+
+
 def test_root_becomes_an_unused_user_for_each_sandbox(inside: Inside) -> None:
     code = "import os; print(*os.getresuid(), *os.getresgid(), *os.getgroups())"
     first, second = (inside.run(code)[1].split() for _ in range(2))

@@ -88,6 +88,21 @@ def test_masks_hold_under_every_name_of_a_directory(tmp_path: Path) -> None:
     assert tmp_path / "venv/lib64" in view.trees
 
 
+def test_a_tree_inside_our_own_packages_is_not_shown(tmp_path: Path) -> None:
+    interpreter = environment(tmp_path)
+    trainer = interpreter.search_path[0] / "trainer"
+    view = interpreter_view(
+        Interpreter(
+            interpreter.executable,
+            interpreter.prefix,
+            interpreter.base_prefix,
+            (*interpreter.search_path, trainer, trainer / "tasks"),
+        )
+    )
+    assert trainer in view.masked
+    assert not {trainer, trainer / "tasks"} & set(view.trees)
+
+
 def test_carving_leaves_out_links_and_lists_what_imports_list(tmp_path: Path) -> None:
     make_files(tmp_path, "packages/a/x", "packages/trainer/y", "packages/b.py", "elsewhere/z")
     (tmp_path / "packages/link").symlink_to(tmp_path / "elsewhere")
