@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 
 class SandboxError(Exception):
@@ -189,6 +189,3 @@ class SandboxReport:
             if backend.remedy:
                 lines += [f"  remedy: {line}" for line in backend.remedy.splitlines()]
         return lines
-
-
-NOBODY_UID: Final = 65534
