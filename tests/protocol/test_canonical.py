@@ -129,9 +129,9 @@ def test_the_number_of_values_is_bounded_alike_in_both_directions() -> None:
     ids=lambda item: f"{item:02x}" if item in range(256) else "",
 )
 def test_the_count_steps_over_payloads_that_look_like_heads(head: int, value: object) -> None:
-    data = encode([value, None, value])
+    data = encode([value, None, value, 1, 2, 3])
     assert data[1] == head
-    assert _count_values(data) == 4
+    assert _count_values(data) == 7
 
 
 def test_depth_is_bounded_alike_in_both_directions() -> None:
