@@ -47,6 +47,7 @@ _IGNORED_TOKENS: Final = frozenset(
     {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
 )
 _WORD_TOKENS: Final = frozenset({tokenize.NAME, tokenize.NUMBER})
+_NAME_FIELDS: Final = ("name", "arg", "asname", "module", "rest")
 _DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -111,8 +112,7 @@ def normalise(source: str) -> NormalSource:
         raise SourceError("the script holds a null byte")
     token_bytes = _scan_tokens(source)
     tree = _parse(source)
-    docstring_bytes = _drop_docstrings(tree)
-    _check_tree(tree)
+    docstring_bytes = _reduce(tree)
     _check_functions(tree)
     tree.body = _sort_constants(tree.body)
     digest = hashlib.sha256(_DIGEST_DOMAIN)
@@ -194,60 +194,66 @@ def _parse(source: str) -> ast.Module:
         raise SourceError("the script is nested too deeply") from None
 
 
-def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, int]]:
-    """Yields every node with its depth, without recursion."""
-    stack = [(tree, 1)]
+def _reduce(tree: ast.Module) -> int:
+    """Removes docstrings and checks depth and literals, without recursion.
+
+    Returns:
+        The bytes of the docstrings, quotes left out.
+    """
+    dropped = 0
+    stack: list[tuple[ast.AST, int]] = [(tree, 1)]
     while stack:
         node, depth = stack.pop()
-        yield node, depth
-        stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
-
-
-def _drop_docstrings(tree: ast.Module) -> int:
-    """Removes docstrings from the tree; returns their bytes, quotes left in the count."""
-    dropped = 0
-    for node, _ in _walk(tree):
-        if not isinstance(node, _DOCUMENTED) or not node.body:
-            continue
-        first = node.body[0]
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
-            dropped += len(first.value.value.encode("utf-8", "surrogatepass"))
-            # A body that was only a docstring means the same as `pass`.
-            node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+        if depth > TREE_DEPTH_MAX:
+            raise SourceError("the script is nested too deeply")
+        if isinstance(node, _DOCUMENTED):
+            dropped += _drop_docstring(node)
+        if _literal_bytes(node) > LITERAL_BYTES_MAX:
+            raise SourceError(f"the script holds a literal or name over {LITERAL_BYTES_MAX} bytes")
+        stack.extend([(child, depth + 1) for child in ast.iter_child_nodes(node)])
     return dropped
 
 
-def _check_tree(tree: ast.Module) -> None:
-    for node, depth in _walk(tree):
-        if depth > TREE_DEPTH_MAX:
-            raise SourceError("the script is nested too deeply")
-        if _literal_bytes(node) > LITERAL_BYTES_MAX:
-            raise SourceError(f"the script holds a literal or name over {LITERAL_BYTES_MAX} bytes")
+def _drop_docstring(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> int:
+    match node.body:
+        case [ast.Expr(value=ast.Constant(value=str() as text)), *rest]:
+            # A body that was only a docstring means the same as `pass`.
+            node.body = rest or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+            return len(text.encode("utf-8", "surrogatepass"))
+        case _:
+            return 0
 
 
 def _literal_bytes(node: ast.AST) -> int:
     """Returns the bytes of data that one node carries by itself."""
     match node:
-        case ast.Constant(value=str() as text):
-            return len(text.encode("utf-8", "surrogatepass"))
-        case ast.Constant(value=bytes() as data):
-            return len(data)
-        case ast.Constant(value=bool()):
-            return 1
-        case ast.Constant(value=int() as number):
-            return (number.bit_length() + 7) // 8
+        case ast.Constant(value=value):
+            return _value_bytes(value)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return len(name.encode())
         case ast.JoinedStr(values=values):
-            return sum(_literal_bytes(value) for value in values if isinstance(value, ast.Constant))
+            return sum(_value_bytes(v.value) for v in values if isinstance(v, ast.Constant))
         case ast.Global(names=names) | ast.Nonlocal(names=names):
             return max(len(name.encode()) for name in names)
+        case ast.expr_context() | ast.operator() | ast.cmpop():
+            return 0
         case _:
-            fields = ("id", "name", "attr", "arg", "asname", "module")
-            found = [getattr(node, field, None) for field in fields]
-            return max((len(name.encode()) for name in found if isinstance(name, str)), default=0)
+            found = [getattr(node, field, None) for field in _NAME_FIELDS]
+            return max([len(name.encode()) for name in found if isinstance(name, str)], default=0)
+
+
+def _value_bytes(value: object) -> int:
+    match value:
+        case str():
+            return len(value.encode("utf-8", "surrogatepass"))
+        case bytes():
+            return len(value)
+        case int():
+            return (value.bit_length() + 7) // 8
+        case _:
+            return 0
 
 
 def _check_functions(tree: ast.Module) -> None:

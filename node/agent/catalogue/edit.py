@@ -49,6 +49,6 @@ class Edit:
             changed = self.transform(script)
         except RecursionError:
             raise NotApplicableError("the script is nested too deeply to edit") from None
-        if changed.code == script.code:
+        if changed.same_as(script):
             raise NotApplicableError("the script has this change already")
         return changed

@@ -59,6 +59,13 @@ class Script:
         """The text of this version."""
         return self.module.code
 
+    def same_as(self, other: Script) -> bool:
+        """Returns whether both have the same text; cheap where they share most statements."""
+        mine, theirs = self.module.body, other.module.body
+        return len(mine) == len(theirs) and all(
+            a is b or code_of(a) == code_of(b) for a, b in zip(mine, theirs, strict=True)
+        )
+
     # Constants
 
     def constants(self) -> dict[str, Number]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import TYPE_CHECKING
 
 from node.agent.catalogue import STRUCTURAL, NotApplicableError, Script, constant_edits
@@ -47,10 +48,13 @@ OPTIMA = {"LEARNING_RATE": (0.004, 0.03), "INIT_STD": (0.06, 0.015), "BATCH_SIZE
 """Best value of a constant, and what each doubling away from it costs, squared."""
 
 
+_CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]+) = ([-\d.e]+)", re.MULTILINE)
+
+
 def worth(source: str, gains: Gains) -> float:
     """Returns what a script is worth: the sum of its parts, larger is better."""
     total = sum(gain for marker, gain in gains.items() if marker in source)
-    constants = Script.parse(source).constants()
+    constants = {name: float(value) for name, value in _CONSTANT.findall(source)}
     for name, (best, cost) in OPTIMA.items():
         total -= cost * math.log2(constants[name] / best) ** 2
     # Sizes cost steps: away from the first model everything gets a little worse.
