@@ -25,6 +25,9 @@ from swarm.source import check_source, source_digest
 from tests.node.agent.objective import MEASURED, TAU_MICRO, Gains, Swarm, random_change, worth
 from tests.node.agent.scripts import SOURCE
 
+WARM = OfflineProposer()
+"""One for all calls of a test with many: what it keeps of a head does not depend on the calls."""
+
 LARGE = 0.05 * 3.6
 """A gain of five per cent of the first script's metric."""
 
@@ -75,7 +78,7 @@ def test_three_hundred_proposals_on_one_head_are_all_different() -> None:
 def test_a_proposal_can_be_made_again_from_its_change() -> None:
     swarm = Swarm({}, merging=False)
     proposer, rng = OfflineProposer(), random.Random(2)
-    for _ in range(40):
+    for _ in range(25):
         proposal = ask(proposer, swarm.view(), rng)
         check_source(proposal.source, SOURCE)
         again = apply_edits(Script.parse(SOURCE), find_edits(proposal.change)).code
@@ -85,8 +88,9 @@ def test_a_proposal_can_be_made_again_from_its_change() -> None:
 
 def test_the_same_seed_proposes_the_same_and_other_seeds_spread() -> None:
     view = view_of(SOURCE, [])
-    first = [ask(OfflineProposer(), view, random.Random(seed)).change for seed in range(12)]
-    again = [ask(OfflineProposer(), view, random.Random(seed)).change for seed in range(12)]
+    one, other = OfflineProposer(), OfflineProposer()
+    first = [ask(one, view, random.Random(seed)).change for seed in range(12)]
+    again = [ask(other, view, random.Random(seed)).change for seed in reversed(range(12))][::-1]
     assert first == again
     assert len(set(first)) >= 7
 
@@ -94,8 +98,9 @@ def test_the_same_seed_proposes_the_same_and_other_seeds_spread() -> None:
 def test_claims_of_others_are_left_to_them() -> None:
     proposer = OfflineProposer()
     claims: set[bytes] = set()
-    for _ in range(25):
+    for _ in range(12):
         view = dataclasses.replace(view_of(SOURCE, []), claims=frozenset(claims))
+        # The same chance every time would give the same answer but for the claims.
         proposal = ask(proposer, view, random.Random(3))
         assert source_digest(proposal.source) not in claims
         claims.add(source_digest(proposal.source))
@@ -113,10 +118,10 @@ def test_what_was_tried_in_another_spelling_is_not_tried_again() -> None:
 def screenings_until_large(gains: Gains, seed: int) -> int:
     """Returns how many screenings three nodes need until one gains five per cent."""
     swarm = Swarm(gains, merging=False)
-    nodes = [(OfflineProposer(), random.Random(1000 * seed + node)) for node in range(3)]
+    rngs = [random.Random(1000 * seed + node) for node in range(3)]
     for count in range(1, 61):
-        proposer, rng = nodes[count % 3]
-        if swarm.test(ask(proposer, swarm.view(), rng), rng) > LARGE:
+        rng = rngs[count % 3]
+        if swarm.test(ask(WARM, swarm.view(), rng), rng) > LARGE:
             return count
     return 99
 
@@ -165,8 +170,8 @@ def climb_blindly(seed: int, tests: int) -> Swarm:
 
 def test_the_search_climbs_much_faster_than_blind_choice() -> None:
     start = worth(SOURCE, MEASURED)
-    searched = [worth(climb(s, 24).source, MEASURED) - start for s in range(6)]
-    blind = [worth(climb_blindly(s, 24).source, MEASURED) - start for s in range(6)]
+    searched = [worth(climb(s, 20).source, MEASURED) - start for s in range(4)]
+    blind = [worth(climb_blindly(s, 20).source, MEASURED) - start for s in range(4)]
     assert statistics.mean(searched) > 1.6 * statistics.mean(blind)
     assert min(searched) > 0.5
 
@@ -267,7 +272,7 @@ def test_effects_are_bounded_and_duplicates_say_nothing() -> None:
     )
 )
 def test_whatever_peers_report_the_agent_goes_on(past: list[Experience]) -> None:
-    proposal = ask(OfflineProposer(), view_of(SOURCE, past), random.Random(7))
+    proposal = ask(WARM, view_of(SOURCE, past), random.Random(7))
     check_source(proposal.source, SOURCE)
     assert find_edits(proposal.change)
 
