@@ -223,46 +223,62 @@ def _body_of(function: str, code: str) -> Callable[[Script], Script]:
     return lambda script: script.with_body(function, code)
 
 
-def _groups(code: str, constant: str, value: float, comment: str) -> Callable[[Script], Script]:
-    """Returns a transform that hands AdamW two groups of parameters instead of one."""
+def _groups(code: str) -> Callable[[Script], Script]:
+    """Returns a transform that splits what AdamW trains into groups.
+
+    Args:
+        code: definition of `parameter_groups(model, parameters)`.
+    """
+
+    def visit(node: cst.BaseExpression) -> cst.BaseExpression | None:
+        if not isinstance(node, cst.Call) or code_of(node.func) != "torch.optim.AdamW":
+            return None
+        if not node.args or node.args[0].keyword is not None:
+            return None
+        trained = code_of(node.args[0].value)
+        grouped = cst.parse_expression(f"parameter_groups(model, {trained})")
+        return node.with_changes(args=[node.args[0].with_changes(value=grouped), *node.args[1:]])
 
     def transform(script: Script) -> Script:
         if script.has("parameter_groups"):
             raise NotApplicableError("the parameters are grouped already")
-        if not script.calls("torch.optim.AdamW", "make_optimizer"):
-            raise NotApplicableError("the model is not trained by AdamW")
-        script = script.replace("model.parameters()", "parameter_groups(model)", "make_optimizer")
-        script = script.before("make_optimizer", code)
-        return script.with_constant(constant, value, comment) if constant else script
+        return script.rewrite(visit, "make_optimizer").before("make_optimizer", code)
 
     return transform
 
 
 _no_decay = _groups(
     '''
-def parameter_groups(model):
+def parameter_groups(model, parameters):
     """Vectors and embeddings are not decayed."""
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "blocks" in n]
-    others = [p for n, p in model.named_parameters() if not (p.dim() == 2 and "blocks" in n)]
-    return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-''',
-    "",
-    0.0,
-    "",
+    decayed = {id(p) for n, p in model.named_parameters() if "blocks" in n and p.dim() == 2}
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if id(p) in decayed]},
+        {"params": [p for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+'''
 )
 
-_embedding_rate = _groups(
+_group_ends = _groups(
     '''
-def parameter_groups(model):
+def parameter_groups(model, parameters):
     """Embeddings and the head learn at a rate of their own."""
-    ends = [p for n, p in model.named_parameters() if "blocks" not in n and p.dim() == 2]
-    others = [p for n, p in model.named_parameters() if not ("blocks" not in n and p.dim() == 2)]
-    return [{"params": ends, "lr_factor": EMBEDDING_FACTOR}, {"params": others}]
-''',
-    "EMBEDDING_FACTOR",
-    4.0,
-    "step of embeddings and head relative to LEARNING_RATE",
+    ends = {id(p) for n, p in model.named_parameters() if "blocks" not in n and p.dim() == 2}
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if id(p) in ends], "lr_factor": EMBEDDING_FACTOR},
+        {"params": [p for p in parameters if id(p) not in ends]},
+    ]
+'''
 )
+
+
+def _embedding_rate(script: Script) -> Script:
+    return _group_ends(script).with_constant(
+        "EMBEDDING_FACTOR", 4.0, "step of embeddings and head relative to LEARNING_RATE"
+    )
+
 
 _SMOOTH_WARM: Final = "LEARNING_RATE * warm"
 

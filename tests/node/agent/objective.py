@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from typing import TYPE_CHECKING
@@ -51,6 +52,9 @@ OPTIMA = {"LEARNING_RATE": (0.004, 0.03), "INIT_STD": (0.06, 0.015), "BATCH_SIZE
 _CONSTANT = re.compile(r"^([A-Z][A-Z0-9_]+) = ([-\d.e]+)", re.MULTILINE)
 
 
+_digest = functools.lru_cache(maxsize=64)(source_digest)
+
+
 def worth(source: str, gains: Gains) -> float:
     """Returns what a script is worth: the sum of its parts, larger is better."""
     total = sum(gain for marker, gain in gains.items() if marker in source)
@@ -81,9 +85,9 @@ class Swarm:
 
     def test(self, proposal: Proposal, rng: random.Random) -> float:
         """Tests one proposal, merges it if it is good, and returns its measured gain."""
-        digest = source_digest(proposal.source)
+        digest = _digest(proposal.source)
         assert digest not in self.tried
-        assert digest != source_digest(self.source)
+        assert digest != _digest(self.source)
         self.tried.add(digest)
         gain = worth(proposal.source, self.gains) - worth(self.source, self.gains)
         gain += rng.gauss(0.0, self.noise)

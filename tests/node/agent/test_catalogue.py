@@ -2,6 +2,7 @@
 
 import random
 import re
+import types
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from node.agent.catalogue.constants import CONSTANTS, STEPS, distance, parse_ass
 from node.agent.proposal import RATIONALE_CHARS_MAX, TITLE_CHARS_MAX
 from protocol import limits
 from swarm.source import check_source, source_digest
-from tests.node.agent.scripts import SOURCE, execute, small
+from tests.node.agent.scripts import SOURCE, TinyRun, execute, small
 
 GENESIS = Script.parse(SOURCE)
 WIDEST = len(STEPS) - 1
@@ -104,6 +105,18 @@ def test_a_constant_that_another_peer_brought_is_stepped_too() -> None:
     script = Script.parse(SOURCE.replace("GRAD_CLIP = 0.0", "THEIR_OWN = 0.3\nGRAD_CLIP = 0.0"))
     values = [e.change for e in constant_edits(script, 0) if e.change.startswith("THEIR_OWN")]
     assert values == ["THEIR_OWN=0.6", "THEIR_OWN=0.15"]
+
+
+@pytest.mark.parametrize("change", ["optimizer:no_decay", "optimizer:embedding_rate"])
+@pytest.mark.parametrize("before", ["", "optimizer:muon"])
+def test_every_parameter_is_trained_once_whatever_the_groups(before: str, change: str) -> None:
+    script = apply_edits(GENESIS, [*find_edits(before), *find_edits(change)])
+    module = types.ModuleType("script")
+    exec(script.code, module.__dict__)  # noqa: S102 - our own edits
+    model = module.build_model(TinyRun())
+    groups = module.make_optimizer(model).param_groups
+    trained = sorted(id(p) for group in groups for p in group["params"])
+    assert trained == sorted(id(p) for p in model.parameters())
 
 
 def applicable(script: Script) -> list[Edit]:

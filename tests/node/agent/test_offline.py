@@ -128,8 +128,8 @@ def screenings_until_large(gains: Gains, seed: int) -> int:
 
 def test_a_fresh_swarm_finds_a_large_effect_early() -> None:
     counts = [screenings_until_large(MEASURED, seed) for seed in range(16)]
-    assert statistics.median(counts) <= 8
-    assert sum(count <= 15 for count in counts) >= 14
+    assert statistics.median(counts) <= 8, counts
+    assert sum(count <= 15 for count in counts) >= 14, counts
 
 
 def test_no_order_of_answers_is_built_in() -> None:
@@ -144,7 +144,7 @@ def test_no_order_of_answers_is_built_in() -> None:
         "shift(": -0.3,
     }
     counts = [screenings_until_large(elsewhere, seed) for seed in range(8)]
-    assert statistics.median(counts) <= 20
+    assert statistics.median(counts) <= 20, counts
     assert max(counts) <= 60
 
 
@@ -172,8 +172,8 @@ def test_the_search_climbs_much_faster_than_blind_choice() -> None:
     start = worth(SOURCE, MEASURED)
     searched = [worth(climb(s, 20).source, MEASURED) - start for s in range(4)]
     blind = [worth(climb_blindly(s, 20).source, MEASURED) - start for s in range(4)]
-    assert statistics.mean(searched) > 1.6 * statistics.mean(blind)
-    assert min(searched) > 0.5
+    assert statistics.mean(searched) > 1.6 * statistics.mean(blind), (searched, blind)
+    assert min(searched) > 0.5, searched
 
 
 def test_what_did_well_on_an_older_head_comes_first() -> None:
