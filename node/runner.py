@@ -29,6 +29,7 @@ from node.runner_worker import (
     Descriptors,
     Ended,
     Worker,
+    WorkerError,
     seal,
     sealed_file,
     sealed_room,
@@ -41,7 +42,7 @@ from trainer.worker import wire
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import numpy.typing as npt
 
@@ -221,6 +222,20 @@ class Runner:
             else:
                 self._every.discard(worker)
 
+    async def _in_worker(self, job: Job, go: Callable[[Worker], Awaitable[Ended]]) -> Ended:
+        """Runs one process of a job, and once more when its worker was lost.
+
+        A script cannot reach its worker, so a lost one is at first the machine's fault: short
+        memory, or a person who ended it.
+        """
+        with contextlib.suppress(WorkerError):
+            async with self._worker(job.limits.memory_bytes) as worker:
+                ended = await go(worker)
+            if not ended.lost:
+                return ended
+        async with self._worker(job.limits.memory_bytes) as worker:
+            return await go(worker)
+
     async def _run(
         self, job: Job, parent_bits: scorer.Bits | None, show: Callable[[Progress], None]
     ) -> Outcome:
@@ -233,13 +248,15 @@ class Runner:
             stack.callback(os.close, weights)
             descriptors = Descriptors(script, weights)
 
-            async with self._worker(job.limits.memory_bytes) as worker:
-                ended = await worker.run(
+            async def train(worker: Worker) -> Ended:
+                return await worker.run(
                     wire.Command("train", _settings(job)),
                     descriptors,
                     _bounds(job, job.limits.train_wall_s),
                     on_frame=lambda frame: show(_progress(frame)),
                 )
+
+            ended = await self._in_worker(job, train)
             record.add(ended, "train")
             fault = _fault(ended)
             if fault is not None:
@@ -294,34 +311,41 @@ class Runner:
         """Has one pass answered by a fresh serving process; returns why that failed, if it did."""
         context = job.evaluation.context
         rows = scorer.rows_per_request(context, job.vocab_size)
-        died = False
-        with ModelServer.open(rows, context, job.vocab_size) as server:
+        answered = False
 
-            async def drive() -> tuple[Status, str] | None:
-                nonlocal died
-                server.hand_over()
-                try:
-                    await server.wait_ready()
-                    await server.answer(task, on_share)
-                except ServerDiedError:
-                    died = True
-                except scorer.InvalidAnswerError as error:
-                    return "invalid", str(error)
-                finally:
-                    server.finish()
-                return None
+        async def serve(worker: Worker) -> Ended:
+            with ModelServer.open(rows, context, job.vocab_size) as server:
 
-            async with self._worker(job.limits.memory_bytes) as worker:
-                ended = await worker.run(
+                async def drive() -> tuple[Status, str] | None:
+                    nonlocal answered
+                    server.hand_over()
+                    try:
+                        await server.wait_ready()
+                        await server.answer(task, on_share)
+                        answered = True
+                    except ServerDiedError:
+                        # Why it died is told by how it ended.
+                        pass
+                    except scorer.InvalidAnswerError as error:
+                        return "invalid", str(error)
+                    finally:
+                        server.finish()
+                    return None
+
+                return await worker.run(
                     wire.Command("serve", _settings(job) | {"room_rows": rows}),
                     dataclasses.replace(descriptors, others=server.others),
                     _bounds(job, job.limits.score_wall_s),
                     drive=drive,
                 )
+
+        ended = await self._in_worker(job, serve)
         record.add(ended, "score")
         if ended.stopped is not None:
             return ended.stopped
-        return (_fault(ended) or ("crashed", "stopped serving its model")) if died else None
+        if not answered:
+            return _fault(ended) or ("crashed", "stopped serving its model")
+        return None
 
 
 @contextlib.asynccontextmanager
@@ -349,7 +373,8 @@ async def open_runner(
     """
     runner = Runner(
         sandbox,
-        code=stage_code(staging_home(stage_home)),
+        # Under bubblewrap the code is mounted, wherever it lies.
+        code=stage_code(stage_home if sandbox.name == "bubblewrap" else staging_home(stage_home)),
         train=train,
         validation=np.memmap(validation, np.uint8, mode="r"),
         slots=slots,

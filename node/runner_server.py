@@ -17,6 +17,7 @@ import numpy as np
 import trio
 
 from node.runner_worker import OwnedDescriptor, sealed_room
+from trainer.scorer import InvalidAnswerError
 from trainer.worker import wire
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class ModelServer:
 
         Raises:
             ServerDiedError: the process ended first.
+            InvalidAnswerError: it said something else.
         """
-        await self._signal()
+        await self._expect(wire.READY)
 
     async def answer(self, task: Scoring | Audit, on_share: Callable[[float], None]) -> None:
         """Has every request of a scoring pass or an audit answered.
@@ -112,7 +114,7 @@ class ModelServer:
             os.write(self._requests.fd, wire.REQUEST.pack(*tokens.shape))
         except BrokenPipeError as error:
             raise ServerDiedError from error
-        await self._signal()
+        await self._expect(wire.ANSWER)
 
     def _accept(self, task: Scoring | Audit, index: int, shape: tuple[int, int]) -> None:
         count = shape[0] * shape[1] * self._vocab_size
@@ -121,13 +123,15 @@ class ModelServer:
         raw = self._memory[start : start + count * _LOGIT_BYTES]
         task.accept(index, np.frombuffer(raw, np.float32).reshape(*shape, self._vocab_size))
 
-    async def _signal(self) -> None:
+    async def _expect(self, expected: bytes) -> None:
         while True:
             try:
-                answer = os.read(self._answers.fd, 1)
+                answer = os.read(self._answers.fd, len(expected))
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._answers.fd)
             else:
                 break
         if not answer:
             raise ServerDiedError
+        if answer != expected:
+            raise InvalidAnswerError("broke the protocol of served models")

@@ -92,6 +92,11 @@ class Ended:
     log: bytes
     memory_bytes: int
 
+    @property
+    def lost(self) -> bool:
+        """Whether the sandbox went away by itself, which may be the machine's fault."""
+        return self.event is None and self.stopped is None
+
 
 class _Watch:
     """What is known about a running process."""
@@ -104,6 +109,7 @@ class _Watch:
         self.printed = 0
         self.memory_bytes = 0
         self.stop_wanted = trio.Event()
+        self.talked = trio.Event()
 
     def stop(self, status: Status, reason: str) -> None:
         """Asks for the process to be stopped; the first reason stands."""
@@ -229,14 +235,16 @@ class Worker:
                     nursery.start_soon(_watch_time, watch)
                     nursery.start_soon(self._watch_memory, watch)
                     nursery.start_soon(self._obey_stop, watch)
+                    if drive is not None:
+                        nursery.start_soon(self._converse, drive, watch)
                     async with trio.open_nursery() as readers:
                         readers.start_soon(_read_log, log.fd, watch)
                         readers.start_soon(_read_frames, frames.fd, watch, on_frame)
-                        if drive is not None:
-                            readers.start_soon(self._converse, drive, watch)
                         event = await self._exit()
-                        # Both pipes end with the process; a lost sandbox may keep them a moment.
+                        # All pipes end with the process; a lost sandbox may keep them a moment.
                         readers.cancel_scope.deadline = trio.current_time() + KILL_GRACE_S
+                        if drive is not None:
+                            await watch.talked.wait()
                     nursery.cancel_scope.cancel()
         return Ended(event, watch.frame, watch.stopped, bytes(watch.log), watch.memory_bytes)
 
@@ -264,6 +272,7 @@ class Worker:
         self, drive: Callable[[], Awaitable[tuple[Status, str] | None]], watch: _Watch
     ) -> None:
         fault = await drive()
+        watch.talked.set()
         if fault is not None:
             watch.stop(*fault)
             return

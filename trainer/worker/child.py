@@ -277,6 +277,6 @@ def describe(error: BaseException) -> tuple[wire.EndStatus, str]:
                 if frame.filename == SCRIPT_NAME
             ]
             if isinstance(error, SyntaxError):
-                lines = [error.lineno]
+                text, lines = error.msg, [error.lineno]
             where = f" ({SCRIPT_NAME} line {lines[-1]})" if lines else ""
             return "crashed", f"{type(error).__name__}: {text}{where}"
