@@ -23,21 +23,14 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import trio
 
+from node.runner_files import Descriptors, seal, sealed_file, sealed_room
+from node.runner_launch import stage_code
+from node.runner_record import Record, fault_of
 from node.runner_server import ModelServer, ServerDiedError
-from node.runner_worker import (
-    Bounds,
-    Descriptors,
-    Ended,
-    Worker,
-    WorkerError,
-    seal,
-    sealed_file,
-    sealed_room,
-    stage_code,
-)
+from node.runner_worker import Bounds, Ended, Worker, WorkerError
 from node.sandbox import staging_home
 from trainer import scorer
-from trainer.job import MICRO, Job, Outcome, Progress, Status, clip_reason
+from trainer.job import MICRO, Job, Outcome, Progress, Status
 from trainer.worker import wire
 
 if TYPE_CHECKING:
@@ -52,49 +45,6 @@ KEPT_BITS: Final = 32
 """Results whose bits per position are remembered, as the parent of a later audit: 256 KiB each."""
 _SCORING_SEED: Final = 20261124
 """Shuffles the windows. Fixed, so that batches round alike and a metric repeats to the digit."""
-
-
-@dataclasses.dataclass(slots=True)
-class _Record:
-    """What is known so far about one run."""
-
-    started: float
-    train_cpu_ms: int = 0
-    score_cpu_ms: int = 0
-    peak_memory_kib: int = 0
-    frame: wire.Frame | None = None
-    log: bytes = b""
-
-    def add(self, ended: Ended, stage: Literal["train", "score"]) -> None:
-        """Books what a process cost."""
-        cpu_ms = round(ended.event.cpu_us / 1000) if ended.event else 0
-        if stage == "train":
-            self.train_cpu_ms += cpu_ms
-            self.frame = ended.frame
-        else:
-            self.score_cpu_ms += cpu_ms
-        resident_kib = ended.event.peak_memory_kib if ended.event else 0
-        seen_kib = ended.memory_bytes >> 10
-        self.peak_memory_kib = max(self.peak_memory_kib, resident_kib, seen_kib)
-        if ended.log:
-            self.log = ended.log
-
-    def outcome(self, status: Status, reason: str = "", metric: int | None = None) -> Outcome:
-        """Returns the outcome of a run that ends here."""
-        frame = self.frame
-        return Outcome(
-            status=status,
-            metric_micro=metric,
-            train_cpu_ms=self.train_cpu_ms,
-            score_cpu_ms=self.score_cpu_ms,
-            wall_ms=round((trio.current_time() - self.started) * 1000),
-            peak_memory_kib=self.peak_memory_kib,
-            steps=frame.steps if frame else 0,
-            tokens=frame.tokens if frame else 0,
-            flops=frame.flops if frame else 0,
-            reason=clip_reason(reason),
-            log_tail=self.log.decode(errors="replace"),
-        )
 
 
 class Runner:
@@ -239,7 +189,7 @@ class Runner:
     async def _run(
         self, job: Job, parent_bits: scorer.Bits | None, show: Callable[[Progress], None]
     ) -> Outcome:
-        record = _Record(trio.current_time())
+        record = Record(trio.current_time())
         show(Progress("start", 0.0))
         with contextlib.ExitStack() as stack:
             script = sealed_file("train.py", job.script.encode())
@@ -258,7 +208,7 @@ class Runner:
 
             ended = await self._in_worker(job, train)
             record.add(ended, "train")
-            fault = _fault(ended)
+            fault = fault_of(ended)
             if fault is not None:
                 return record.outcome(*fault)
             seal(weights)
@@ -268,7 +218,7 @@ class Runner:
         self,
         job: Job,
         descriptors: Descriptors,
-        record: _Record,
+        record: Record,
         parent_bits: scorer.Bits | None,
         show: Callable[[Progress], None],
     ) -> Outcome:
@@ -304,7 +254,7 @@ class Runner:
         self,
         job: Job,
         descriptors: Descriptors,
-        record: _Record,
+        record: Record,
         task: scorer.Scoring | scorer.Audit,
         on_share: Callable[[float], None],
     ) -> tuple[Status, str] | None:
@@ -344,7 +294,7 @@ class Runner:
         if ended.stopped is not None:
             return ended.stopped
         if not answered:
-            return _fault(ended) or ("crashed", "stopped serving its model")
+            return fault_of(ended) or ("crashed", "stopped serving its model")
         return None
 
 
@@ -412,19 +362,3 @@ def _key(job: Job) -> bytes:
 def _progress(frame: wire.Frame) -> Progress:
     loss = None if frame.loss is None else round(frame.loss * MICRO)
     return Progress("train", frame.fraction, frame.steps, frame.tokens, loss)
-
-
-def _fault(ended: Ended) -> tuple[Status, str] | None:
-    """Returns why a process did not end well, or None when it did."""
-    if ended.stopped is not None:
-        return ended.stopped
-    frame, event = ended.frame, ended.event
-    if frame is not None and frame.end is not None and frame.end != "ok":
-        return frame.end, frame.reason
-    if event is None:
-        return "crashed", "took its worker down"
-    if event.signal:
-        return "crashed", f"was killed by signal {event.signal}"
-    if event.code != 0 or frame is None or frame.end is None:
-        return "crashed", f"ended with exit code {event.code} before it was done"
-    return None

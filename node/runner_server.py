@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import trio
 
-from node.runner_worker import OwnedDescriptor, sealed_room
+from node.runner_files import OwnedDescriptor, sealed_room
 from trainer.scorer import InvalidAnswerError
 from trainer.worker import wire
 

@@ -13,24 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
-import pathlib
-import site
 import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-import trainer
 from node import runner_memory
 from node.errors import NodeError
-from node.sandbox import SandboxLimits, SandboxSpec, kill_tree, minimal_environment, stage
+from node.runner_files import Descriptors, pipe
+from node.runner_launch import specification
+from node.sandbox import kill_tree
 from trainer.job import clip_reason
 from trainer.worker import wire
 
 if TYPE_CHECKING:
+    import pathlib
     import subprocess
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -45,14 +44,6 @@ OUTPUT_BYTES_MAX: Final = 8 << 20
 """A script that prints more than this is stopped: no person reads it, and it costs the node."""
 _READ_BYTES: Final = 1 << 16
 _FRAMES_PER_READ: Final = 64
-_WORKER_MEMORY_BYTES: Final = 2 << 30
-"""What the warm zygote itself may hold beyond a job's own memory."""
-
-_BOOTSTRAP: Final = (
-    "import sys; count = int(sys.argv[1]); sys.path += sys.argv[2 : 2 + count]; "
-    "from trainer.worker.zygote import main; main(sys.argv[2 + count :])"
-)
-"""The worker runs without `site`: no .pth file of the environment is executed in the sandbox."""
 
 
 class WorkerError(NodeError):
@@ -151,7 +142,7 @@ class Worker:
             # Opened here, so that it may lie where the sandbox's user cannot go.
             with tokens.open("rb") as data:
                 passed = (theirs.fileno(), data.fileno())
-                process = sandbox.popen(_specification(code, passed, errors, memory_bytes))
+                process = sandbox.popen(specification(code, passed, errors, memory_bytes))
         except BaseException:
             ours.close()
             os.close(errors)
@@ -223,8 +214,8 @@ class Worker:
         command = wire.Command(command.verb, command.settings | {"memory_bytes": memory_bytes})
         event: wire.Event | None = None
         with contextlib.ExitStack() as stack:
-            frames, frames_end = _pipe(stack)
-            log, log_end = _pipe(stack)
+            frames, frames_end = pipe(stack)
+            log, log_end = pipe(stack)
             async with self._killing_on_error():
                 self._busy = True
                 fds = [descriptors.script, descriptors.weights, frames_end.fd, log_end.fd]
@@ -337,64 +328,6 @@ class Worker:
             await trio.sleep(WATCH_EVERY_S)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Descriptors:
-    """Files of a job that the node made.
-
-    Attributes:
-        script: memfd with the script.
-        weights: memfd with room for the weights.
-        others: (serve) shared memory, requests and answers, in this order.
-    """
-
-    script: int
-    weights: int
-    others: tuple[int, ...] = ()
-
-
-class OwnedDescriptor:
-    """A file descriptor that is closed once."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def close(self) -> None:
-        """Closes it, if it is still open."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-def sealed_room(name: str, size_bytes: int) -> int:
-    """Returns a memfd of a fixed size: whoever holds it can neither grow nor shrink it."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size_bytes)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
-    return fd
-
-
-def sealed_file(name: str, content: bytes) -> int:
-    """Returns a memfd that holds content and can never be changed."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, content)
-    seal(fd)
-    return fd
-
-
-def seal(fd: int) -> None:
-    """Makes a memfd unchangeable, for every holder and for good."""
-    every = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, every)
-
-
-def _pipe(stack: contextlib.ExitStack) -> tuple[OwnedDescriptor, OwnedDescriptor]:
-    ends = [OwnedDescriptor(fd) for fd in os.pipe()]
-    for end in ends:
-        stack.callback(end.close)
-    os.set_blocking(ends[0].fd, False)
-    return ends[0], ends[1]
-
-
 async def _read(fd: int, size: int) -> bytes:
     while True:
         try:
@@ -438,32 +371,3 @@ async def _read_frames(
 async def _watch_time(watch: _Watch) -> None:
     await trio.sleep(watch.bounds.wall_s)
     watch.stop("timeout", f"ran longer than {watch.bounds.wall_s:g} s")
-
-
-def stage_code(home: pathlib.Path) -> pathlib.Path:
-    """Copies the worker's code to a directory below home that a sandbox may see.
-
-    Raises:
-        SandboxError: it cannot be copied.
-    """
-    package = pathlib.Path(trainer.__file__).resolve().parent
-    sources = [package / "__init__.py"]
-    for part in ("worker", "confinement"):
-        sources += sorted((package / part).glob("*.py"))
-    return stage({str(source.relative_to(package.parent)): source for source in sources}, home)
-
-
-def _specification(
-    code: pathlib.Path, passed: tuple[int, int], errors: int, memory_bytes: int
-) -> SandboxSpec:
-    """Describes the worker's sandbox: its code is all that it sees, two files all that it gets."""
-    paths = [str(code), *site.getsitepackages()]
-    flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
-    return SandboxSpec(
-        argv=(sys.executable, *flags, str(len(paths)), *paths, *map(str, passed)),
-        limits=SandboxLimits(memory_bytes=memory_bytes + _WORKER_MEMORY_BYTES),
-        env=minimal_environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-        read_only=(code,),
-        pass_fds=passed,
-        stderr_fd=errors,
-    )

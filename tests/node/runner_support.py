@@ -10,7 +10,7 @@ import numpy as np
 import trio
 
 from node.runner import Runner, open_runner
-from node.runner_worker import stage_code
+from node.runner_launch import stage_code
 from tests.trainer.tiny import script, tiny_task
 from trainer.data import cached
 from trainer.job import Budget, Evaluation, Job, Limits, Outcome

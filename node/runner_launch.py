@@ -1,0 +1,60 @@
+"""How a worker is put into a sandbox: which code, which settings, which files.
+
+This file decides what a worker process gets to see. It refuses to know what confines it
+(`node.sandbox`) and what it is told to do (`runner_worker.py`).
+"""
+
+from __future__ import annotations
+
+import pathlib
+import site
+import sys
+from typing import Final
+
+import trainer
+from node.sandbox import SandboxLimits, SandboxSpec, minimal_environment, stage
+
+_WORKER_MEMORY_BYTES: Final = 2 << 30
+"""What the warm zygote itself may hold beyond a job's own memory."""
+
+_BOOTSTRAP: Final = (
+    "import sys; count = int(sys.argv[1]); sys.path += sys.argv[2 : 2 + count]; "
+    "from trainer.worker.zygote import main; main(sys.argv[2 + count :])"
+)
+"""The worker runs without `site`: no .pth file of the environment is executed in the sandbox."""
+
+
+def stage_code(home: pathlib.Path) -> pathlib.Path:
+    """Copies the worker's code to a directory below home that a sandbox may see.
+
+    Raises:
+        SandboxError: it cannot be copied.
+    """
+    package = pathlib.Path(trainer.__file__).resolve().parent
+    sources = [package / "__init__.py"]
+    for part in ("worker", "confinement"):
+        sources += sorted((package / part).glob("*.py"))
+    return stage({str(source.relative_to(package.parent)): source for source in sources}, home)
+
+
+def specification(
+    code: pathlib.Path, passed: tuple[int, int], errors: int, memory_bytes: int
+) -> SandboxSpec:
+    """Describes the worker's sandbox: its code is all that it sees, two files all that it gets.
+
+    Args:
+        code: the worker's code, from `stage_code`.
+        passed: descriptors of the control socket and of the training tokens.
+        errors: where the worker's own complaints go.
+        memory_bytes: most memory of a job.
+    """
+    paths = [str(code), *site.getsitepackages()]
+    flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
+    return SandboxSpec(
+        argv=(sys.executable, *flags, str(len(paths)), *paths, *map(str, passed)),
+        limits=SandboxLimits(memory_bytes=memory_bytes + _WORKER_MEMORY_BYTES),
+        env=minimal_environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
+        read_only=(code,),
+        pass_fds=passed,
+        stderr_fd=errors,
+    )
