@@ -1,0 +1,131 @@
+"""The e-process behind a verdict: how strongly pairs speak for a gain above zero.
+
+Model: gains d_1, d_2, ... of pairs are independent normal with mean mu and standard deviation
+sigma, both unknown. The e-process tests mu <= 0 against a standardised effect mu / sigma that is
+half-normal, |N(0, 1/c)| with c = `EFFECT_PRECISION`. Both hypotheses get the right-Haar prior
+d(sigma) / sigma, which makes the ratio of the two marginal likelihoods an e-process whatever sigma
+is: a non-negative process whose chance of ever reaching 1/alpha is at most alpha when mu <= 0.
+
+With n pairs, S their sum, V = sum of squares + n floor^2 and Q = V - S^2 / (n + c):
+
+    e_n = 2 sqrt(c / (n + c)) (V / Q)^(n/2) T_n(S / sqrt(n + c) sqrt(n / Q))
+
+where T_n is the distribution function of Student's t with n degrees of freedom: integrate the
+effect out first (a Gaussian integral, which leaves a normal distribution function), then sigma (a
+gamma integral, which turns it into Student's). Sources: T. L. Lai (1976), "On confidence
+sequences"; M. Pérez-Ortiz, T. Lardy, R. de Heide, P. Grünwald (2022), "E-statistics, group
+invariance and anytime valid testing"; H. Wang, A. Ramdas (2023), "Anytime-valid t-tests and
+confidence sequences for Gaussian means with unknown variance". The derivation is repeated in
+docs/adr/0001-verdict.md.
+
+The floor is a scale below which differences are not credited with precision: on one machine the
+same arithmetic noise can shift every pair by the same few millionths, and a scale learnt from them
+alone would call that significant. It only ever adds to V, which can only lower e where S > 0; where
+S <= 0, e stays below 1 either way, so the bound alpha is kept.
+
+This file knows sums of integers. It refuses to know what a record or a verifier is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from swarm.fixed_point import BITS, multiply, power, ratio, square_root, student_t_cdf
+
+EFFECT_PRECISION: Final = (1, 10)
+"""c = 1/10: effects of about three standard deviations are expected. Smaller values decide very
+large effects a pair earlier and 2-sigma effects later; measured by `make bench-verdict`."""
+
+FLOOR_DIVISOR: Final = 8
+"""The scale floor is tau / 8: noise an eighth of the smallest gain that matters costs nothing."""
+
+EVIDENCE_CACHE_SIZE: Final = 1 << 16
+"""E-values kept: a ledger asks for the same prefixes again each time a pair is added."""
+
+SEARCH_BITS_MAX: Final = 64
+"""Doublings and halvings when an interval is searched: more than the bits of any metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """Sufficient statistics of some pairs' gains, in micro-units.
+
+    Attributes:
+        count: Number of pairs.
+        total: Sum of the gains.
+        squares: Sum of the squared gains.
+    """
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def plus(self, gain_micro: int) -> "Gains":
+        """These pairs and one more."""
+        return Gains(self.count + 1, self.total + gain_micro, self.squares + gain_micro**2)
+
+    def __add__(self, other: "Gains") -> "Gains":
+        return Gains(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    def above(self, micro: int) -> "Gains":
+        """The statistics of `gain - micro`."""
+        return Gains(
+            self.count,
+            self.total - self.count * micro,
+            self.squares - 2 * micro * self.total + self.count * micro**2,
+        )
+
+    def below(self, micro: int) -> "Gains":
+        """The statistics of `micro - gain`."""
+        flipped = self.above(micro)
+        return Gains(flipped.count, -flipped.total, flipped.squares)
+
+
+def scale_floor_micro(tau_micro: int) -> int:
+    """The scale floor that goes with the smallest gain that matters."""
+    return max(1, tau_micro // FLOOR_DIVISOR)
+
+
+def e_value(gains: Gains, floor_micro: int) -> int:
+    """Evidence for a mean gain above zero, in fixed point; see the module's docstring.
+
+    All of V / Q and Student's angle are ratios of integers, so the only roundings are the divisions
+    and roots of `swarm.fixed_point`. No pairs are evidence 1.
+    """
+    if gains.count == 0:
+        return 1 << BITS
+    c_above, c_below = EFFECT_PRECISION
+    n = gains.count
+    weight = n * c_below + c_above  # (n + c) in units of 1 / c_below
+    spread = (gains.squares + n * floor_micro**2) * weight  # V (n + c)
+    explained = gains.total**2 * c_below  # S^2
+    assert spread > explained, "the floor keeps the residual positive"
+    likelihood = power(ratio(spread, spread - explained), n)  # (V / Q)^n
+    mixture = square_root(likelihood * c_above // weight)
+    tail = student_t_cdf(n, ratio(explained, spread), negative=gains.total < 0)
+    return 2 * multiply(mixture, tail)
+
+
+remembered_e_value: Final = lru_cache(maxsize=EVIDENCE_CACHE_SIZE)(e_value)
+"""`e_value` for arguments that will be asked for again."""
+
+
+def largest_where(holds: Callable[[int], bool], start: int) -> int | None:
+    """Largest integer at most `start` where a condition that fails upwards still holds."""
+    if holds(start):
+        return start
+    high = start
+    for bit in range(SEARCH_BITS_MAX):
+        low = start - (1 << bit)
+        if holds(low):
+            break
+        high = low
+    else:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -1,0 +1,121 @@
+"""Where a hypothesis stands, in one word and with its figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from protocol.records import Hypothesis, Metric, Record, Status, Trial
+from swarm.verdict import Verdict
+
+HypothesisStatus: TypeAlias = Literal[
+    "proposed",
+    "screened_out",
+    "crashed",
+    "claimed",
+    "undecided",
+    "parked",
+    "stale",
+    "refuted",
+    "verified",
+    "merged",
+]
+"""`proposed`: no trial yet. `screened_out`, `crashed`: its author's own runs speak against it.
+`claimed`: they speak for it, and nobody has verified yet. `undecided`, `parked`, `refuted`,
+`verified`: the verdict. `stale`: not decided, and its parent is not the head any more. `merged`: an
+entry of the lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What the author's own trials say.
+
+    Attributes:
+        runs: Number of them.
+        failure: How the child failed in one; None when it never did.
+        gain_micro: Mean gain; None when nothing was measured.
+        promising: Whether others should spend time on verifying it.
+    """
+
+    runs: int
+    failure: Status | None
+    gain_micro: int | None
+    promising: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisView:
+    """One hypothesis with everything that is known about it.
+
+    Attributes:
+        id: Record id.
+        author: Who proposed it.
+        created_ms: The author's wall clock then.
+        body: The record's content.
+        entry_id: The entry that it yields when merged.
+        screening: What its author's own trials say.
+        verdict: What the counted trials add up to.
+        status: Where it stands.
+        trials: Every trial of it, by id.
+    """
+
+    id: bytes
+    author: bytes
+    created_ms: int
+    body: Hypothesis
+    entry_id: bytes
+    screening: Screening
+    verdict: Verdict
+    status: HypothesisStatus
+    trials: tuple[Record, ...]
+
+    @property
+    def screened_gain_micro(self) -> int | None:
+        """Mean gain in the author's own trials."""
+        return self.screening.gain_micro
+
+
+def describe_screening(trials: Sequence[Trial], metric: Metric, tau_micro: int) -> Screening:
+    """Sum up the author's trials: promising when nothing failed and the mean gain reaches tau."""
+    failures: list[Status] = sorted(
+        trial.child.status
+        for trial in trials
+        if trial.child.status != "ok" and trial.parent.status == "ok"
+    )
+    gains = [
+        metric.gain_micro(trial.parent.metric_micro, trial.child.metric_micro)
+        for trial in trials
+        if trial.parent.metric_micro is not None and trial.child.metric_micro is not None
+    ]
+    gain_micro = sum(gains) // len(gains) if gains else None
+    return Screening(
+        runs=len(trials),
+        failure=failures[0] if failures else None,
+        gain_micro=gain_micro,
+        promising=not failures and gain_micro is not None and gain_micro >= tau_micro,
+    )
+
+
+def status_of(
+    screening: Screening, verdict: Verdict, *, merged: bool, on_head: bool
+) -> HypothesisStatus:
+    """The one word for where a hypothesis stands.
+
+    Args:
+        screening: What its author's own trials say.
+        verdict: What the counted trials add up to.
+        merged: Whether it is an entry of the lineage.
+        on_head: Whether its parent is the present head.
+    """
+    if merged:
+        return "merged"
+    if verdict.status in {"verified", "refuted"}:
+        return verdict.status
+    if screening.failure is not None:
+        return "crashed"
+    if screening.runs and not screening.promising:
+        return "screened_out"
+    if not on_head:
+        return "stale"
+    if verdict.decided_at:
+        return verdict.status
+    return "claimed" if screening.runs else "proposed"

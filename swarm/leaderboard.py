@@ -1,0 +1,67 @@
+"""Leaderboard rows: the lineage, and what each author gave to it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from swarm.ledger import Ledger
+from swarm.lineage import Entry
+from swarm.verification import verifiers_of
+
+
+def lineage_rows(ledger: Ledger) -> list[Entry]:
+    """The lineage from the genesis to the head, one row an entry."""
+    return ledger.lineage()
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorRow:
+    """One author's work.
+
+    Attributes:
+        author: Its key.
+        gain_micro: Its share of the gains on the path to the head. An entry that combines verified
+            siblings shares its gain equally among its own author and theirs.
+        entries: Its entries on that path.
+        hypotheses: What it proposed.
+        refuted: How many of those were refuted.
+        pairs_verified: Counted pairs that it ran for others.
+    """
+
+    author: bytes
+    gain_micro: int
+    entries: int
+    hypotheses: int
+    refuted: int
+    pairs_verified: int
+
+
+def author_rows(ledger: Ledger) -> list[AuthorRow]:
+    """Every author and verifier, the largest merged gain first."""
+    items = list(ledger.hypotheses())
+    work = verifiers_of(items)
+    path = [entry for entry in ledger.lineage() if entry.hypothesis is not None]
+    shares = _shares(path, ledger.entries)
+    authors = {item.author for item in items} | work.keys()
+    rows = [
+        AuthorRow(
+            author=author,
+            gain_micro=shares.get(author, 0),
+            entries=sum(entry.author == author for entry in path),
+            hypotheses=sum(item.author == author for item in items),
+            refuted=sum(item.author == author and item.status == "refuted" for item in items),
+            pairs_verified=work.get(author, 0),
+        )
+        for author in authors
+    ]
+    return sorted(rows, key=lambda row: (-row.gain_micro, -row.pairs_verified, row.author))
+
+
+def _shares(path: Sequence[Entry], entries: Mapping[bytes, Entry]) -> dict[bytes, int]:
+    """Merged gain by author, in millionths."""
+    shares: dict[bytes, int] = {}
+    for entry in path:
+        combined = {entries[parent].author for parent in entry.parents[1:]}
+        credited = {entry.author} | combined
+        for author in credited:
+            shares[author] = shares.get(author, 0) + (entry.gain_micro or 0) // len(credited)
+    return shares

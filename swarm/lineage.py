@@ -1,0 +1,124 @@
+"""Lineage entries: what merged hypotheses became, and the tree that they form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.policy import Policy
+from protocol.records import Hypothesis, Record
+from swarm.fork_choice import entry_weight, heaviest_path
+from swarm.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One node of the lineage.
+
+    Attributes:
+        id: H(parent ids ‖ source digest).
+        parents: Parent entries; the first is the paired baseline. Empty for the root.
+        hypothesis: Record id of the hypothesis; None for the root.
+        source: Digest of the entry's script.
+        depth: Entries between it and the root along first parents.
+        title: The hypothesis's title.
+        author: The hypothesis's author; the founder for the root.
+        metric_micro: Mean metric over the counted pairs; None before anything was measured.
+        gain_micro: Mean gain over the first parent; None for the root.
+        low_micro: Lower bound of the gain.
+        high_micro: Upper bound of the gain.
+        verifiers: Members whose pairs were counted.
+        trials: Number of counted pairs.
+        merged_ms: When the canonical merge record says that it was merged.
+        weight: What fork choice counts.
+    """
+
+    id: bytes
+    parents: tuple[bytes, ...]
+    hypothesis: bytes | None
+    source: bytes
+    depth: int
+    title: str
+    author: bytes
+    metric_micro: int | None
+    gain_micro: int | None
+    low_micro: int | None
+    high_micro: int | None
+    verifiers: tuple[bytes, ...]
+    trials: int
+    merged_ms: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hypothesis that is verified and merged: an entry, if its parents are entries.
+
+    Attributes:
+        record: The hypothesis.
+        body: Its content.
+        entry: The entry id that it yields.
+        verdict: What its trials add up to.
+        merge: Its canonical merge record: the one with the lowest id.
+    """
+
+    record: Record
+    body: Hypothesis
+    entry: bytes
+    verdict: Verdict
+    merge: Record
+
+
+def build_entries(
+    root: Entry, candidates: Sequence[Candidate], policy: Policy
+) -> dict[bytes, Entry]:
+    """All entries that hang together with the root, by id.
+
+    Several hypotheses may yield one entry; the one whose merge record has the lowest id stands for
+    it, so that every order of arrival builds the same tree.
+    """
+    chosen: dict[bytes, Candidate] = {}
+    for candidate in candidates:
+        rival = chosen.get(candidate.entry)
+        if rival is None or candidate.merge.id < rival.merge.id:
+            chosen[candidate.entry] = candidate
+    entries = {root.id: root}
+    waiting = list(chosen.values())
+    while waiting:
+        ready = [item for item in waiting if all(parent in entries for parent in item.body.parents)]
+        if not ready:
+            break
+        for item in ready:
+            entries[item.entry] = _entry(item, entries[item.body.parents[0]], policy)
+        waiting = [item for item in waiting if item.entry not in entries]
+    return entries
+
+
+def _entry(candidate: Candidate, parent: Entry, policy: Policy) -> Entry:
+    verdict = candidate.verdict
+    low_micro = verdict.low_micro
+    return Entry(
+        id=candidate.entry,
+        parents=candidate.body.parents,
+        hypothesis=candidate.record.id,
+        source=candidate.body.source,
+        depth=parent.depth + 1,
+        title=candidate.body.title,
+        author=candidate.record.author,
+        metric_micro=verdict.metric_micro,
+        gain_micro=verdict.gain_micro,
+        low_micro=low_micro,
+        high_micro=verdict.high_micro,
+        verifiers=verdict.verifiers,
+        trials=verdict.pairs,
+        merged_ms=candidate.merge.created_ms,
+        weight=0 if low_micro is None else entry_weight(low_micro, policy.tau_micro),
+    )
+
+
+def chosen_path(root: bytes, entries: Mapping[bytes, Entry]) -> list[bytes]:
+    """Ids from the root to the head that fork choice picks."""
+    children: dict[bytes, list[bytes]] = {}
+    for entry in entries.values():
+        if entry.parents and entry.id != root:
+            children.setdefault(entry.parents[0], []).append(entry.id)
+    weights = {entry.id: entry.weight for entry in entries.values()}
+    return heaviest_path(root, children, weights)
