@@ -19,6 +19,9 @@ SOURCE = (
     pathlib.Path(__file__).parents[3] / "trainer" / "tasks" / "bytes_gpt" / "train.py"
 ).read_text()
 
+# One thread, as in a worker: with tensors this small, more of them only wait for each other.
+torch.set_num_threads(1)
+
 CONTEXT = 16
 STEPS = 2
 
