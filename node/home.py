@@ -53,6 +53,11 @@ class Home:
         return self.root / "trial-logs"
 
     @property
+    def worker_code(self) -> Path:
+        """The trainer's code as the sandbox sees it: copied here, named by its hash."""
+        return self.root / "worker"
+
+    @property
     def address(self) -> Path:
         """The addresses of the running node, one a line, for others to bootstrap from."""
         return self.root / "address"

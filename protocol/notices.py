@@ -18,6 +18,11 @@ _ID: Final = Bytes(limits.ID_BYTES)
 _OPTIONAL_ID: Final = Bytes(limits.ID_BYTES, or_empty=True)
 
 
+PresenceState: TypeAlias = Literal[
+    "idle", "proposing", "screening", "verifying", "rechecking", "paused"
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A peer runs this change now.
@@ -61,7 +66,7 @@ class Presence:
     depth: int = wire(Int(0, 1_000_000))
     records: int = wire(Int(0, limits.COUNT_MAX))
     digest: bytes = wire(_ID)
-    state: Literal["idle", "proposing", "screening", "verifying", "rechecking", "paused"] = wire(
+    state: PresenceState = wire(
         OneOf(("idle", "proposing", "screening", "verifying", "rechecking", "paused"))
     )
     hypothesis: bytes = wire(_OPTIONAL_ID)

@@ -1,0 +1,181 @@
+"""The bench: runs scripts for this node and writes what came of them as trials.
+
+It knows seeds, pairs and costs, and where a cached value may be used: screening compares with the
+parent's remembered result on this node's own seeds; a verification pair always runs both arms
+afresh, on a seed that nobody could choose.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias
+
+from node.hardware import describe_device, describe_runtime
+from protocol.ids import seed_from_proof
+from protocol.keys import SigningKey
+from protocol.records import Arm, Purpose, Trial
+from trainer.job import Job, Outcome, Progress
+from trainer.scorer import Bits
+
+OnArm: TypeAlias = Callable[[str, float], None]
+"""Called with the arm that runs and the share of its run that is done."""
+
+_SCREENING_TAG: Final = b"swarm-node/screening-seed/1\0"
+_PARENTS_KEPT: Final = 64
+
+_STAGE_SHARES: Final = {"start": (0.0, 0.0), "train": (0.0, 0.8), "score": (0.8, 0.15)}
+"""Where a stage begins in a run, and how much of the run it is; the audit is the rest."""
+
+
+class RunsPairs(Protocol):
+    """The part of a runner that the bench uses."""
+
+    async def run(
+        self,
+        job: Job,
+        *,
+        parent_bits: Bits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Outcome:
+        """Train, score and audit one job."""
+
+    async def pair(
+        self,
+        parent: Job,
+        child: Job,
+        *,
+        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
+    ) -> tuple[Outcome, Outcome]:
+        """Run two jobs back to back."""
+
+    def bits_of(self, job: Job) -> Bits | None:
+        """Bits of a recent result, to aim the audit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the genesis script costs on this machine.
+
+    Attributes:
+        cpu_ms: CPU time of training and scoring together.
+        memory_kib: Highest resident memory.
+    """
+
+    cpu_ms: int = 0
+    memory_kib: int = 0
+
+
+class Bench:
+    """Runs arms and pairs of the swarm's task and tier.
+
+    Args:
+        runner: Trains and scores.
+        make_job: Makes the job of a script and a seed on the swarm's tier.
+        key: The node's identity: its screening seeds and seed proofs follow from it.
+    """
+
+    def __init__(
+        self, runner: RunsPairs, make_job: Callable[[str, int], Job], key: SigningKey
+    ) -> None:
+        self._runner = runner
+        self._make_job = make_job
+        self._key = key
+        self._parents: OrderedDict[tuple[bytes, int], Outcome] = OrderedDict()
+        self.costs = Costs()
+
+    def screening_seed(self, number: int) -> int:
+        """This node's own seed for the screening run of that number; 63 bits."""
+        material = _SCREENING_TAG + self._key.public + number.to_bytes(4, "big")
+        return int.from_bytes(hashlib.sha256(material).digest()[:8], "big") >> 1
+
+    async def measure_genesis(self, script: str, on_arm: OnArm) -> Outcome:
+        """Run the genesis script once, to know its cost on this machine."""
+        outcome = await self._parent(script, self.screening_seed(0), on_arm)
+        if outcome.status == "ok":
+            self.costs = Costs(
+                cpu_ms=outcome.train_cpu_ms + outcome.score_cpu_ms,
+                memory_kib=outcome.peak_memory_kib,
+            )
+        return outcome
+
+    async def screen(
+        self, parent: str, child: str, number: int, on_arm: OnArm
+    ) -> tuple[Outcome, Outcome]:
+        """Compare two scripts on a screening seed; the parent's value may be remembered."""
+        seed = self.screening_seed(number)
+        before = await self._parent(parent, seed, on_arm)
+        bits = self._runner.bits_of(self._make_job(parent, seed))
+        after = await self._runner.run(
+            self._make_job(child, seed),
+            parent_bits=bits,
+            on_progress=lambda progress: on_arm("child", _share(progress)),
+        )
+        return before, after
+
+    async def verify(
+        self, hypothesis: bytes, pair: int, parent: str, child: str, on_arm: OnArm
+    ) -> tuple[Outcome, Outcome]:
+        """Run both arms of a verification pair afresh, on the seed that the proof gives."""
+        seed = seed_from_proof(self._key.prove_seed(hypothesis, pair))
+        return await self._runner.pair(
+            self._make_job(parent, seed),
+            self._make_job(child, seed),
+            on_progress=lambda arm, progress: on_arm(arm, _share(progress)),
+        )
+
+    def trial(
+        self, hypothesis: bytes, purpose: Purpose, pair: int, arms: tuple[Outcome, Outcome]
+    ) -> Trial:
+        """Write what came of a pair as a trial."""
+        if purpose == "screen":
+            proof, seed = b"", self.screening_seed(pair)
+        else:
+            proof = self._key.prove_seed(hypothesis, pair)
+            seed = seed_from_proof(proof)
+        return Trial(
+            hypothesis=hypothesis,
+            purpose=purpose,
+            pair=pair,
+            seed=seed,
+            seed_proof=proof,
+            parent=_arm(arms[0]),
+            child=_arm(arms[1]),
+            genesis_cpu_ms=self.costs.cpu_ms,
+            genesis_memory_kib=self.costs.memory_kib,
+            device=describe_device(),
+            runtime=describe_runtime(),
+        )
+
+    async def _parent(self, script: str, seed: int, on_arm: OnArm) -> Outcome:
+        key = (hashlib.sha256(script.encode()).digest(), seed)
+        if key not in self._parents:
+            outcome = await self._runner.run(
+                self._make_job(script, seed),
+                on_progress=lambda progress: on_arm("parent", _share(progress)),
+            )
+            if outcome.status != "ok":
+                return outcome
+            self._parents[key] = outcome
+            while len(self._parents) > _PARENTS_KEPT:
+                self._parents.popitem(last=False)
+        return self._parents[key]
+
+
+def _share(progress: Progress) -> float:
+    start, length = _STAGE_SHARES.get(progress.stage, (0.95, 0.05))
+    return start + length * progress.fraction
+
+
+def _arm(outcome: Outcome) -> Arm:
+    """What of an outcome travels: numbers and the status, never text from the sandbox."""
+    return Arm(
+        status=outcome.status,
+        metric_micro=outcome.metric_micro,
+        train_cpu_ms=outcome.train_cpu_ms,
+        score_cpu_ms=outcome.score_cpu_ms,
+        wall_ms=outcome.wall_ms,
+        peak_memory_kib=outcome.peak_memory_kib,
+        steps=outcome.steps,
+        tokens=outcome.tokens,
+    )

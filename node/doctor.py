@@ -1,0 +1,186 @@
+"""The doctor: checks everything that a node needs, from bytes, and says what to do.
+
+It changes nothing. Each check is a function that returns findings; a finding that is not fine
+carries a remedy.
+"""
+
+import hashlib
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from node.errors import IdentityError, NodeError
+from node.founding import load_genesis
+from node.home import Home
+from node.identity import load_identity
+from node.sandbox import SandboxUnavailableError
+from node.sandbox.selection import examine
+from node.store import RecordStore
+from protocol.envelope import open_envelope, peek_id
+from protocol.errors import WireError
+from swarm.admission import Rejected
+from swarm.ledger import Ledger
+
+Grade: TypeAlias = Literal["ok", "warning", "problem"]
+
+_DISK_FREE_MIN_BYTES: Final = 1 << 30
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        subject: What it is about.
+        grade: `ok`, `warning` (the node works with less) or `problem`.
+        text: What was found.
+        remedy: What to do about it; empty when nothing is needed.
+    """
+
+    subject: str
+    grade: Grade
+    text: str
+    remedy: str = ""
+
+
+def check_all(home: Home) -> Iterator[Finding]:
+    """Run every check, in an order in which earlier ones explain later ones."""
+    checks: list[Callable[[Home], Iterator[Finding]]] = [
+        _check_platform,
+        _check_torch,
+        _check_sandbox,
+        _check_home,
+        _check_identity,
+        _check_store,
+        _check_blobs,
+    ]
+    for check in checks:
+        yield from check(home)
+
+
+def _check_platform(_home: Home) -> Iterator[Finding]:
+    text = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    yield Finding("platform", "ok" if sys.platform == "linux" else "problem", text)
+
+
+def _check_torch(_home: Home) -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        yield Finding(
+            "torch",
+            "warning",
+            "not installed: this node can watch, but neither train nor verify",
+            "run make setup, or: pip install 'swarm-node[train]'",
+        )
+    else:
+        yield Finding("torch", "ok", "installed")
+
+
+def _check_sandbox(_home: Home) -> Iterator[Finding]:
+    try:
+        report = examine()
+    except SandboxUnavailableError as error:
+        yield Finding("sandbox", "problem", str(error))
+        return
+    for backend in report.backends:
+        name = f"sandbox {backend.name}"
+        if backend.usable:
+            chosen = " (used)" if backend.name == report.chosen else ""
+            yield Finding(name, "ok", f"keeps every promise{chosen}")
+            continue
+        broken = [item.promise.text for item in backend.results if not item.kept]
+        problem = backend.problem or "does not keep: " + "; ".join(broken)
+        yield Finding(name, "warning" if report.chosen else "problem", problem, backend.remedy)
+    if report.chosen is None:
+        yield Finding("sandbox", "problem", "none works, so no script of others runs here")
+
+
+def _check_home(home: Home) -> Iterator[Finding]:
+    if not home.root.exists():
+        yield Finding("home", "ok", f"{home.root} does not exist yet")
+        return
+    mode = home.root.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding(
+            "home", "warning", f"{home.root} is open to other users", f"chmod 700 {home.root}"
+        )
+    free_bytes = shutil.disk_usage(home.root).free
+    if free_bytes < _DISK_FREE_MIN_BYTES:
+        yield Finding("disk", "warning", f"{free_bytes >> 20} MiB free", "make room on this disk")
+    else:
+        yield Finding("disk", "ok", f"{free_bytes >> 30} GiB free")
+
+
+def _check_identity(home: Home) -> Iterator[Finding]:
+    if not home.key.exists():
+        yield Finding("identity", "ok", "none yet; it is made when the node starts")
+        return
+    try:
+        key = load_identity(home.key)
+    except IdentityError as error:
+        yield Finding("identity", "problem", str(error))
+        return
+    yield Finding("identity", "ok", key.public.hex())
+
+
+def _check_store(home: Home) -> Iterator[Finding]:
+    """Verify every stored record from its bytes, and fold them."""
+    if not home.database.exists():
+        yield Finding("records", "ok", "none yet")
+        return
+    try:
+        store = RecordStore(home.database, read_only=True)
+    except NodeError as error:
+        yield Finding("records", "problem", str(error))
+        return
+    try:
+        genesis = load_genesis(store)
+        if genesis is None:
+            yield Finding("records", "ok", "none yet")
+            return
+        ledger = Ledger(genesis)
+        damaged = rejected = 0
+        for envelope in store:
+            try:
+                outcome = ledger.add(open_envelope(envelope, swarm=genesis.id))
+                rejected += isinstance(outcome, Rejected)
+            except WireError as error:
+                damaged += 1
+                yield Finding("records", "problem", f"{peek_id(envelope).hex()[:16]}: {error}")
+        if damaged or rejected:
+            yield Finding(
+                "records",
+                "problem",
+                f"{damaged} damaged and {rejected} that do not follow from the others",
+                f"stop the node, move {home.database} away and join again",
+            )
+        else:
+            yield Finding(
+                "records",
+                "ok",
+                f"{len(ledger)} verified; head {ledger.head.id.hex()[:16]}"
+                f" at depth {ledger.head.depth}; digest {ledger.digest.hex()[:16]}",
+            )
+    except NodeError as error:
+        yield Finding("records", "problem", str(error))
+    finally:
+        store.close()
+
+
+def _check_blobs(home: Home) -> Iterator[Finding]:
+    count = 0
+    for path in sorted(home.blobs.glob("??/*")):
+        if path.suffix:
+            continue
+        count += 1
+        hasher = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+        if hasher.hexdigest() != path.name:
+            yield Finding("blobs", "problem", f"{path} does not match its name", f"rm {path}")
+    yield Finding("blobs", "ok", f"{count} checked")

@@ -1,0 +1,51 @@
+"""Running a node in the foreground: signals, the announcement, and one clear error at the end."""
+
+import signal
+from collections.abc import Callable
+
+import trio
+
+from node.config import Config
+from node.errors import NodeError
+from node.home import Home
+from node.service import Node
+
+
+def run_until_signalled(home: Home, config: Config, *, announce: Callable[[str], None]) -> None:
+    """Run a node until SIGINT or SIGTERM.
+
+    Args:
+        home: Its directory.
+        config: How it runs.
+        announce: Prints a line on stdout, such as an address.
+
+    Raises:
+        NodeError: It could not start, or cannot go on.
+    """
+    try:
+        trio.run(_run, home, config, announce)
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+
+
+async def _run(home: Home, config: Config, announce: Callable[[str], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await nursery.start(Node(home, config).run)
+            for address in home.address.read_text().split():
+                announce(address)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to show: the node's own if there is one, else whatever came first.
+
+    The node runs in nurseries, which put even a single error into groups.
+    """
+    node_errors = group.subgroup(NodeError)
+    current: BaseException = node_errors or group
+    while isinstance(current, BaseExceptionGroup):
+        current = current.exceptions[0]
+    return current

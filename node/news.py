@@ -1,0 +1,49 @@
+"""What the ledger's events mean to a person, in one line each."""
+
+from typing import assert_never
+
+from protocol.schema import printable
+from swarm.events import (
+    AuthorVoided,
+    Event,
+    HeadChanged,
+    HypothesisAdded,
+    MemberAdded,
+    TrialAdded,
+    VerdictChanged,
+)
+from swarm.ledger import Ledger
+
+_TITLE_BYTES = 120
+
+
+def describe(event: Event, ledger: Ledger) -> tuple[str, bytes | None] | None:
+    """A line of news and the hypothesis that it is about; None for what needs no line."""
+    match event:
+        case HypothesisAdded(hypothesis=identity):
+            item = ledger.hypothesis(identity)
+            return f"{item.author.hex()[:8]} tried {_title(ledger, identity)}", identity
+        case TrialAdded():
+            return None
+        case VerdictChanged(hypothesis=identity, after=after):
+            verdict = ledger.hypothesis(identity).verdict
+            gain = "" if verdict.gain_micro is None else f", gain {verdict.gain_micro / 1e6:+.4f}"
+            return (
+                f"{after} {_title(ledger, identity)} after {verdict.pairs} pairs{gain}:"
+                f" {verdict.reason}",
+                identity,
+            )
+        case HeadChanged(after=after, rolled_back=rolled_back):
+            entry = ledger.entries[after]
+            verb = "rolled back to" if rolled_back else "merged:"
+            return f"{verb} head {after.hex()[:8]} “{entry.title}”", entry.hypothesis
+        case MemberAdded(member=member):
+            return f"{member.hex()[:8]} is a member now", None
+        case AuthorVoided(author=author):
+            return f"{author.hex()[:8]} contradicted itself; its evidence is void", None
+        case _:
+            assert_never(event)
+
+
+def _title(ledger: Ledger, identity: bytes) -> str:
+    return f"“{printable(ledger.hypothesis(identity).body.title, _TITLE_BYTES)}”"

@@ -1,0 +1,346 @@
+"""The node as a whole: what is started, in which order, and how it ends.
+
+Order: lock the home, load the key, open the store, listen, learn the genesis, fold the records,
+enter the swarm, fetch task and data, prove the sandbox, reconcile, and only then sign trials. A
+restored backup thus first learns what it had signed before.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from gossip.errors import AddressError, AddressInUseError, GossipError, UnreachableError
+from gossip.interface import NetworkConfig
+from gossip.net.host import Network
+from node import clock, news, view
+from node.activity import Activity, Work
+from node.agent.offline import OfflineProposer
+from node.bench import Bench
+from node.blobs import BlobStore
+from node.config import Config, expand_bootstrap
+from node.desk import Desk
+from node.errors import NodeError, UnreachableNodeError, UsageError
+from node.founding import SWARM_SETTING, load_genesis
+from node.hardware import describe_device
+from node.home import Home
+from node.identity import load_or_create_identity
+from node.intake import Intake
+from node.materials import Materials
+from node.research import Researcher, Tools
+from node.runner import open_runner
+from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_sandbox
+from node.stewardship import Steward
+from node.store import RecordStore
+from protocol.envelope import open_envelope
+from protocol.errors import WireError
+from protocol.records import Genesis, Record
+from swarm.events import Event
+from trainer.job import TrainerError
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+_RECONCILE_TIMEOUT_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Node:
+    """One running node.
+
+    Args:
+        home: Its directory.
+        config: How it runs.
+    """
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._home = home
+        self._config = config
+        self._changed = trio.Event()
+        self._intake: Intake | None = None
+        self._researcher: Researcher | None = None
+        self._finishing = False
+        self._sandbox: Sandbox | None = None
+        self._sandbox_problem = ""
+        self._activity = Activity(describe_device(), [Work("starting")] * config.workers)
+
+    async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled.
+
+        Raises:
+            NodeError: It cannot start; the text says why and what to do.
+        """
+        with self._locked(), self._opened_store() as store:
+            key = load_or_create_identity(self._home.key)
+            blobs = BlobStore(self._home.blobs)
+            desk = Desk(node_id=key.public, store=store, blobs=blobs, role="agent")
+            async with self._network(key.seed, desk) as (network, nursery):
+                genesis = load_genesis(store) or await self._learn_genesis(store, network)
+                body = genesis.body
+                assert isinstance(body, Genesis)
+                intake = Intake(
+                    genesis=genesis,
+                    store=store,
+                    clock=trio.current_time,
+                    on_events=self._on_events,
+                )
+                self._intake = desk.intake = intake
+                await nursery.start(intake.run)
+                await network.enter(genesis.id)
+                methods = self._methods(key.public, intake, network, store)
+                from node.control import serve_control
+
+                await nursery.start(serve_control, self._home.control, methods)
+                materials = Materials(body, blobs, network)
+                tools = partial(
+                    Tools,
+                    key=key,
+                    intake=intake,
+                    materials=materials,
+                    publisher=network,
+                    claims=desk.claims,
+                    activity=self._activity,
+                    alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
+                )
+                self._write_address(network)
+                task_status.started()
+                self._sandbox = await self._choose_sandbox()
+                steward = Steward(
+                    key=key,
+                    intake=intake,
+                    desk=desk,
+                    network=network,
+                    materials=materials,
+                    activity=self._activity,
+                    sandbox=self._sandbox.name if self._sandbox else "",
+                )
+                nursery.start_soon(steward.run, lambda: self._changed)
+                if self._sandbox is None:
+                    await trio.sleep_forever()
+                else:
+                    await self._research(self._sandbox, tools, network)
+                    await trio.sleep_forever()
+
+    # -- start ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the home's lock, so that no second node runs on it."""
+        self._home.create()
+        with self._home.lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise NodeError(f"a node is already running on {self._home.root}") from error
+            try:
+                yield
+            finally:
+                self._home.address.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened_store(self) -> Iterator[RecordStore]:
+        store = RecordStore(self._home.database)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextlib.asynccontextmanager
+    async def _network(
+        self, seed: bytes, desk: Desk
+    ) -> AsyncIterator[tuple[Network, trio.Nursery]]:
+        config = self._config
+        try:
+            network = Network(
+                NetworkConfig(
+                    seed=seed,
+                    listen=config.listen,
+                    advertise=config.advertise,
+                    bootstrap=expand_bootstrap(config.bootstrap),
+                ),
+                desk,
+            )
+        except AddressError as error:
+            raise UsageError(str(error)) from error
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(network.serve)
+            except* AddressInUseError as group:
+                raise NodeError(
+                    f"{group.exceptions[0]}; choose another port with --listen"
+                ) from group
+            yield network, nursery
+            nursery.cancel_scope.cancel()
+
+    async def _learn_genesis(self, store: RecordStore, network: Network) -> Record:
+        """Get the genesis from a bootstrap peer: the first one that answers with a valid one."""
+        addresses = expand_bootstrap(self._config.bootstrap)
+        if not addresses:
+            raise UsageError(
+                "nothing to join: give --bootstrap ADDRESS, or found a swarm with swarm-node init"
+            )
+        problems: list[str] = []
+        for address in addresses:
+            try:
+                envelope = await network.fetch_genesis(address)
+                genesis = open_envelope(envelope, swarm=None)
+            except UnreachableError as error:
+                problems.append(str(error))
+                continue
+            except (GossipError, WireError) as error:
+                problems.append(f"{address}: {error}")
+                continue
+            store.append([(genesis.id, genesis.created_ms, envelope)])
+            store.put_setting(SWARM_SETTING, genesis.id)
+            return genesis
+        raise UnreachableNodeError("cannot join: " + "; ".join(problems))
+
+    def _write_address(self, network: Network) -> None:
+        partial_path = self._home.address.with_suffix(".partial")
+        partial_path.write_text("\n".join(network.addresses) + "\n")
+        partial_path.rename(self._home.address)
+
+    async def _choose_sandbox(self) -> Sandbox | None:
+        if importlib.util.find_spec("torch") is None:
+            self._sandbox_problem = "torch is not installed, so this node only watches"
+            return None
+        try:
+            return await trio.to_thread.run_sync(select_sandbox, self._config.sandbox)
+        except SandboxUnavailableError as error:
+            self._sandbox_problem = str(error)
+            self._activity.news(clock.now_ms(), "no sandbox works here: running no code")
+            _log.error("no sandbox: %s; see swarm-node doctor", error)
+            return None
+
+    # -- research -------------------------------------------------------------------------------
+
+    async def _research(self, sandbox: Sandbox, tools: Any, network: Network) -> None:
+        config = self._config
+        materials: Materials = tools.keywords["materials"]
+        intake: Intake = tools.keywords["intake"]
+        key = tools.keywords["key"]
+        genesis = intake.ledger.genesis_body
+        try:
+            task = await materials.task()
+            task.tier(genesis.tier)
+            train, validation = await materials.split("train"), await materials.split("validation")
+        except TrainerError as error:
+            raise NodeError(f"the swarm's task cannot be used here: {error}") from error
+        async with open_runner(
+            sandbox,
+            train=train,
+            validation=validation,
+            stage_home=self._home.worker_code,
+            slots=config.workers,
+        ) as runner:
+            bench = Bench(runner, partial(task.job, genesis.tier), key)
+            await self._wait_reconciled(network, intake, key.public)
+            await self._measure_genesis(bench, await materials.script(genesis.source))
+            proposer = OfflineProposer() if config.agent == "offline" else None
+            seed = config.seed
+            if seed is None:
+                seed = int.from_bytes(key.public[:8], "big")
+            self._researcher = Researcher(tools(bench=bench), proposer, seed)
+            if self._finishing:
+                self._researcher.finish()
+            async with trio.open_nursery() as nursery:
+                for worker in range(config.workers):
+                    nursery.start_soon(self._researcher.work, worker)
+
+    async def _measure_genesis(self, bench: Bench, script: str) -> None:
+        def show(arm: str, share: float) -> None:
+            self._activity.begin(0, Work("starting", None, "genesis script", 0, arm, share))
+
+        try:
+            outcome = await bench.measure_genesis(script, show)
+        except SandboxError as error:
+            raise NodeError(f"the sandbox broke: {error}") from error
+        if outcome.status != "ok":
+            _log.error("the genesis script ended as %s: %s", outcome.status, outcome.reason)
+            self._activity.news(clock.now_ms(), f"the genesis script ended as {outcome.status}")
+
+    async def _wait_reconciled(self, network: Network, intake: Intake, me: bytes) -> None:
+        """Learn from a peer what this node signed before, unless it cannot have signed anything."""
+        if not self._config.bootstrap and not intake.ledger.has_trials_by(me):
+            return
+        with trio.move_on_after(_RECONCILE_TIMEOUT_S) as scope:
+            await network.wait_reconciled()
+        if scope.cancelled_caught:
+            _log.warning("no peer answered; going on with what is here")
+
+    # -- while running --------------------------------------------------------------------------
+
+    def _on_events(self, events: Sequence[Event]) -> None:
+        """Tell people and workers what has changed."""
+        assert self._intake is not None
+        at_ms = clock.now_ms()
+        for event in events:
+            line = news.describe(event, self._intake.ledger)
+            if line is not None:
+                self._activity.news(at_ms, *line)
+        self._changed.set()
+        self._changed = trio.Event()
+        if self._researcher is not None:
+            self._researcher.on_change()
+
+    def _methods(
+        self, me: bytes, intake: Intake, network: Network, store: RecordStore
+    ) -> Mapping[str, Any]:
+        """What the control socket answers."""
+
+        def now() -> view.Running:
+            return view.Running(
+                node_id=me,
+                peers=network.peers(),
+                activity=self._activity,
+                sandbox=self._sandbox.name if self._sandbox else "",
+                sandbox_problem=self._sandbox_problem,
+            )
+
+        async def status(_params: Mapping[str, Any]) -> Any:
+            return view.status(intake.ledger, now())
+
+        async def lineage(_params: Mapping[str, Any]) -> Any:
+            return view.lineage(intake.ledger)
+
+        async def snapshot(_params: Mapping[str, Any]) -> Any:
+            return view.snapshot(intake.ledger, now())
+
+        async def show(params: Mapping[str, Any]) -> Any:
+            return view.show(intake.ledger, BlobStore(self._home.blobs), str(params.get("id", "")))
+
+        async def finish(_params: Mapping[str, Any]) -> Any:
+            self._finishing = True
+            if self._researcher is not None:
+                self._researcher.finish()
+            else:
+                self._activity.workers[:] = [Work("finished")] * self._config.workers
+            return {"finishing": True}
+
+        del store
+        return {
+            "status": status,
+            "lineage": lineage,
+            "snapshot": snapshot,
+            "show": show,
+            "finish": finish,
+        }
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, however that happens (Linux)."""
+    import ctypes
+    import signal
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    pr_set_pdeathsig = 1
+    libc.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() == 1:
+        raise NodeError("the parent process has ended already")

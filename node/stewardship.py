@@ -1,0 +1,195 @@
+"""Stewardship: what every member does for the swarm besides research.
+
+Merging what has been verified, admitting joiners where the policy says so, keeping the scripts of
+all hypotheses at hand for peers, and saying that this node is there.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from gossip.core.rates import TokenBuckets
+from gossip.net.host import Network
+from node import clock
+from node.activity import Activity, WorkState
+from node.desk import Desk
+from node.errors import StoreError
+from node.hardware import software_version
+from node.intake import Intake
+from node.materials import Materials, ScriptUnavailableError
+from protocol import limits
+from protocol.envelope import seal
+from protocol.keys import SigningKey
+from protocol.notices import Presence, PresenceState, seal_notice
+from protocol.records import Admit, Body, Merge
+from swarm.ledger import Ledger
+
+_PRESENCE_S: Final = 2.0
+_PRESENCE_PER_PEER_S: Final = 0.25
+"""Presence slows down as the swarm grows: every node hears every other one's."""
+_TICK_S: Final = 0.5
+_MERGE_GRACE_S: Final = 3.0
+"""The author of a hypothesis merges it; others wait this long before they do it for them."""
+_ADMISSIONS_PER_S: Final = 1.0
+_ADMISSIONS_BURST: Final = 20.0
+_SCRIPTS_RETRY_S: Final = 5.0
+
+_PRESENCE_STATES: Final[dict[WorkState, PresenceState]] = {
+    "starting": "idle",
+    "idle": "idle",
+    "proposing": "proposing",
+    "screening": "screening",
+    "verifying": "verifying",
+    "rechecking": "rechecking",
+    "finished": "paused",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Steward:
+    """Keeps the swarm's house for one node.
+
+    Args:
+        sandbox: Name of the sandbox that confines runs here; empty when nothing is run.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: SigningKey,
+        intake: Intake,
+        desk: Desk,
+        network: Network,
+        materials: Materials,
+        activity: Activity,
+        sandbox: str,
+    ) -> None:
+        self._key = key
+        self._intake = intake
+        self._desk = desk
+        self._network = network
+        self._materials = materials
+        self._activity = activity
+        self._sandbox = sandbox
+        self._admissions = TokenBuckets(rate_per_s=_ADMISSIONS_PER_S, burst=_ADMISSIONS_BURST)
+        self._pending_since_s: dict[bytes, float] = {}
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._intake.ledger
+
+    async def run(self, changed: Callable[[], trio.Event]) -> None:
+        """Steward until cancelled.
+
+        Args:
+            changed: Gives the event that is set at the ledger's next change.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_present)
+            nursery.start_soon(self._keep_merging, changed)
+            nursery.start_soon(self._keep_scripts, changed)
+
+    # -- presence -------------------------------------------------------------------------------
+
+    async def _keep_present(self) -> None:
+        while True:
+            await self._network.publish_notice(self._presence())
+            await self._admit_joiners()
+            peers = len(self._desk.presences.alive(trio.current_time()))
+            await trio.sleep(_PRESENCE_S + _PRESENCE_PER_PEER_S * peers)
+
+    def _presence(self) -> bytes:
+        ledger = self._ledger
+        work = self._activity.workers[0] if self._activity.workers else None
+        presence = Presence(
+            role="agent" if self._sandbox else "observer",
+            version=software_version()[:32],
+            device=self._activity.device,
+            sandbox=self._sandbox,
+            head=ledger.head.id,
+            depth=ledger.head.depth,
+            records=len(ledger),
+            digest=ledger.digest,
+            state=_PRESENCE_STATES[work.state] if work else "idle",
+            hypothesis=(work.hypothesis or b"") if work else b"",
+            progress_permille=round(1000 * min(1.0, max(0.0, work.progress))) if work else 0,
+            wants_admission=bool(self._sandbox) and not ledger.is_member(self._key.public),
+            addresses=tuple(self._network.addresses[: limits.ADDRESSES_MAX]),
+        )
+        return seal_notice(presence, key=self._key, swarm=ledger.swarm, created_ms=clock.now_ms())
+
+    async def _admit_joiners(self) -> None:
+        """Sign in whoever asks, where the policy admits all and this node may."""
+        ledger = self._ledger
+        grant = ledger.admit_grant(self._key.public)
+        if ledger.policy.admission != "all" or grant is None:
+            return
+        now_s = trio.current_time()
+        for author, heard in self._desk.presences.alive(now_s).items():
+            if not heard.presence.wants_admission or ledger.is_admitted(author):
+                continue
+            if not self._admissions.take(b"", 1, now_s):
+                return
+            await self._publish(Admit(member=author, can_admit=False, grant=grant, expires_depth=0))
+            self._activity.news(clock.now_ms(), f"admitted member {author.hex()[:8]}")
+
+    # -- merging --------------------------------------------------------------------------------
+
+    async def _keep_merging(self, changed: Callable[[], trio.Event]) -> None:
+        while True:
+            event = changed()
+            waiting = await self._merge_verified()
+            if waiting:
+                await trio.sleep(_TICK_S)
+            else:
+                await event.wait()
+
+    async def _merge_verified(self) -> bool:
+        """Merge what is this node's to merge; True while others' merges are being waited for."""
+        ledger = self._ledger
+        if not ledger.is_member(self._key.public):
+            return False
+        now_s = trio.current_time()
+        pending = ledger.pending_merges()
+        waiting = False
+        for view in pending:
+            since_s = self._pending_since_s.setdefault(view.id, now_s)
+            if view.author != self._key.public and now_s - since_s < _MERGE_GRACE_S:
+                waiting = True
+                continue
+            cited = view.verdict.trials[: limits.TRIALS_CITED_MAX]
+            await self._publish(Merge(hypothesis=view.id, trials=cited))
+        self._pending_since_s = {
+            view.id: self._pending_since_s.get(view.id, now_s) for view in pending
+        }
+        return waiting
+
+    # -- scripts --------------------------------------------------------------------------------
+
+    async def _keep_scripts(self, changed: Callable[[], trio.Event]) -> None:
+        """Fetch the script of every hypothesis, so that none is lost when its author leaves."""
+        done: set[bytes] = set()
+        while True:
+            event = changed()
+            missing = False
+            for view in list(self._ledger.hypotheses()):
+                if view.body.source in done:
+                    continue
+                try:
+                    await self._materials.script(view.body.source)
+                    done.add(view.body.source)
+                except ScriptUnavailableError:
+                    missing = True
+            with trio.move_on_after(_SCRIPTS_RETRY_S if missing else 60.0):
+                await event.wait()
+
+    async def _publish(self, body: Body) -> None:
+        envelope = seal(body, key=self._key, swarm=self._ledger.swarm, created_ms=clock.now_ms())
+        try:
+            if await self._intake.submit(envelope, local=True) == "accepted":
+                await self._network.publish_record(envelope)
+        except StoreError as error:
+            _log.error("own record not stored: %s", error)

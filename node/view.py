@@ -1,0 +1,253 @@
+"""What a node shows of itself and its swarm, as plain JSON values.
+
+The same functions serve the control socket, the demo and the command line beside a node that is
+not running. Metrics are shown in their unit, as floats; the records keep integers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gossip.interface import PeerInfo
+from node.activity import Activity, Work
+from node.blobs import BlobStore
+from node.errors import NodeError
+from swarm.hypotheses import HypothesisView
+from swarm.leaderboard import lineage_rows
+from swarm.ledger import Ledger
+
+_HYPOTHESES_SHOWN: Final = 30
+_FEED_SHOWN: Final = 60
+_PREFIX_MIN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What only a running node knows.
+
+    Attributes:
+        node_id: Its public key.
+        peers: Its connected peers.
+        activity: What it does.
+        sandbox: The sandbox in use; empty when none works.
+        sandbox_problem: Why none is in use, in words.
+    """
+
+    node_id: bytes
+    peers: Sequence[PeerInfo]
+    activity: Activity
+    sandbox: str
+    sandbox_problem: str
+
+
+def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
+    """What `status --json` prints; `running` is None beside a node that is down."""
+    head = ledger.head
+    genesis = ledger.genesis_body
+    baseline_micro = ledger.root.metric_micro
+    return {
+        "node_id": None if running is None else running.node_id.hex(),
+        "swarm_id": ledger.swarm.hex(),
+        "swarm_name": genesis.name,
+        "task": genesis.task.name,
+        "tier": genesis.tier,
+        "scorer": genesis.task.scorer,
+        "admission": genesis.policy.admission,
+        "metric": {
+            "name": genesis.metric.name,
+            "unit": genesis.metric.unit,
+            "direction": genesis.metric.direction,
+        },
+        "role": "agent" if running is not None and running.sandbox else "observer",
+        "head": {"id": head.id.hex(), "depth": head.depth, "val_bpb": _unit(head.metric_micro)},
+        "baseline_val_bpb": _unit(baseline_micro),
+        "records": len(ledger),
+        "records_digest": ledger.digest.hex(),
+        "hypotheses": _counts(ledger),
+        "members": len(ledger.members),
+        "merges": head.depth,
+        "peers": [] if running is None else [_peer(peer) for peer in running.peers],
+        "worker": _worker(running),
+        "sandbox": "" if running is None else running.sandbox,
+        "sandbox_problem": "" if running is None else running.sandbox_problem,
+    }
+
+
+def _counts(ledger: Ledger) -> dict[str, int]:
+    counts = dict.fromkeys(
+        ("proposed", "verified", "refuted", "parked", "undecided", "screened_out", "crashed",
+         "stale", "duplicate"),
+        0,
+    )  # fmt: skip
+    sources: set[tuple[bytes, bytes]] = set()
+    for item in ledger.hypotheses():
+        counts["proposed"] += 1
+        key = (item.body.parents[0], item.body.source)
+        if key in sources:
+            counts["duplicate"] += 1
+        sources.add(key)
+        word = {"merged": "verified", "claimed": "undecided", "proposed": "undecided"}.get(
+            item.status, item.status
+        )
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def _peer(peer: PeerInfo) -> dict[str, Any]:
+    return {
+        "id": peer.node_id.hex(),
+        "addrs": list(peer.addresses),
+        "direct": peer.direct,
+        "rtt_ms": None if peer.rtt_ms is None else round(peer.rtt_ms, 1),
+        "last_seen_s": round(peer.last_seen_s, 1),
+    }
+
+
+def _worker(running: Running | None) -> dict[str, Any]:
+    workers = [] if running is None else running.activity.workers
+    shown = workers[0] if workers else Work("idle")
+    state = "stopped" if running is None else shown.state
+    return {
+        "state": state,
+        "device": "" if running is None else running.activity.device,
+        "hypothesis": None if shown.hypothesis is None else shown.hypothesis.hex(),
+        "title": shown.title,
+        "pair": shown.pair,
+        "arm": shown.arm,
+        "progress": round(shown.progress, 3),
+        "workers": len(workers),
+        "busy_s": {}
+        if running is None
+        else {word: round(spent, 1) for word, spent in running.activity.busy_s.items()},
+    }
+
+
+def lineage(ledger: Ledger) -> list[dict[str, Any]]:
+    """What `lineage --json` prints: entries from the genesis to the head."""
+    return [
+        {
+            "id": row.id.hex(),
+            "parents": [parent.hex() for parent in row.parents],
+            "title": row.title,
+            "val_bpb": _unit(row.metric_micro),
+            "gain": _unit(row.gain_micro),
+            "gain_low": _unit(row.low_micro),
+            "gain_high": _unit(row.high_micro),
+            "author": row.author.hex(),
+            "merged_ms": row.merged_ms,
+            "trials": row.trials,
+            "verifiers": [verifier.hex() for verifier in row.verifiers],
+            "source": row.source.hex(),
+        }
+        for row in lineage_rows(ledger)
+    ]
+
+
+def snapshot(ledger: Ledger, running: Running) -> dict[str, Any]:
+    """Everything that the demo draws."""
+    latest = sorted(ledger.hypotheses(), key=lambda item: item.created_ms, reverse=True)
+    return {
+        "status": status(ledger, running),
+        "lineage": lineage(ledger),
+        "hypotheses": [_hypothesis(item) for item in latest[:_HYPOTHESES_SHOWN]],
+        "feed": [
+            {"sequence": item.sequence, "at_ms": item.at_ms, "text": item.text}
+            for item in list(running.activity.feed)[-_FEED_SHOWN:]
+        ],
+    }
+
+
+def _hypothesis(item: HypothesisView) -> dict[str, Any]:
+    verdict = item.verdict
+    return {
+        "id": item.id.hex(),
+        "title": item.body.title,
+        "author": item.author.hex(),
+        "parent": item.body.parents[0].hex(),
+        "status": item.status,
+        "screened_gain": _unit(item.screened_gain_micro),
+        "gain": _unit(verdict.gain_micro),
+        "gain_low": _unit(verdict.low_micro),
+        "gain_high": _unit(verdict.high_micro),
+        "pairs": verdict.pairs,
+        "evidence": verdict.evidence_milli / 1000,
+        "reason": verdict.reason,
+    }
+
+
+def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
+    """Everything about one hypothesis or entry, found by the start of its id.
+
+    Raises:
+        NodeError: No id, or more than one, starts with the prefix.
+    """
+    prefix = prefix.lower()
+    if len(prefix) < _PREFIX_MIN:
+        raise NodeError(f"give at least {_PREFIX_MIN} characters of an id")
+    found = {item.id: item for item in ledger.hypotheses() if item.id.hex().startswith(prefix)} | {
+        item.id: item for item in ledger.hypotheses() if item.entry_id.hex().startswith(prefix)
+    }
+    if not found and ledger.root.id.hex().startswith(prefix):
+        return {"kind": "genesis", **lineage(ledger)[0]}
+    if not found:
+        raise NodeError(f"nothing here has an id that starts with {prefix}")
+    if len(found) > 1:
+        names = ", ".join(sorted(identity.hex()[:12] for identity in found))
+        raise NodeError(f"{prefix} is not unique: {names}")
+    item = next(iter(found.values()))
+    return {
+        "kind": "hypothesis",
+        **_hypothesis(item),
+        "entry": item.entry_id.hex(),
+        "rationale": item.body.rationale,
+        "proposer": item.body.origin.proposer,
+        "category": item.body.origin.category,
+        "change": item.body.origin.change,
+        "source": item.body.source.hex(),
+        "created_ms": item.created_ms,
+        "trials": [_trial(ledger, trial) for trial in item.trials],
+        "diff": _diff(ledger, blobs, item),
+    }
+
+
+def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
+    trial = record.body
+    before, after = trial.parent.metric_micro, trial.child.metric_micro
+    gain = None
+    if before is not None and after is not None:
+        gain = _unit(ledger.metric.gain_micro(before, after))
+    return {
+        "id": record.id.hex(),
+        "author": record.author.hex(),
+        "purpose": trial.purpose,
+        "pair": trial.pair,
+        "seed": trial.seed,
+        "parent": {"status": trial.parent.status, "val_bpb": _unit(before)},
+        "child": {"status": trial.child.status, "val_bpb": _unit(after)},
+        "gain": gain,
+        "cpu_s": round((trial.child.train_cpu_ms + trial.child.score_cpu_ms) / 1000, 2),
+        "device": trial.device,
+    }
+
+
+def _diff(ledger: Ledger, blobs: BlobStore, item: HypothesisView) -> list[str]:
+    import difflib
+
+    entry = ledger.entries.get(item.body.parents[0])
+    before = None if entry is None else blobs.read(entry.source)
+    after = blobs.read(item.body.source)
+    if before is None or after is None:
+        return []
+    return list(
+        difflib.unified_diff(
+            before.decode(errors="replace").splitlines(),
+            after.decode(errors="replace").splitlines(),
+            "parent",
+            "child",
+            lineterm="",
+        )
+    )
+
+
+def _unit(micro: int | None) -> float | None:
+    return None if micro is None else micro / 1e6
