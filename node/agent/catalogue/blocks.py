@@ -168,11 +168,27 @@ def _shift_mlp(script: Script) -> Script:
 
 
 def _parallel(script: Script) -> Script:
-    return script.with_body(
-        "forward",
-        "return x + self.attention(self.norm1(x)) + self.mlp(self.norm2(x))\n",
-        "Block",
-    )
+    """Adds both branches to the same stream, each as it stands, other edits of it included."""
+
+    def merge(body: list[cst.BaseStatement]) -> list[cst.BaseStatement] | None:
+        match body:
+            case [
+                cst.SimpleStatementLine(
+                    body=[
+                        cst.Assign(
+                            value=cst.BinaryOperation(cst.Name("x"), cst.Add(), attention),
+                        )
+                    ]
+                ) as first,
+                cst.SimpleStatementLine(
+                    body=[cst.Return(cst.BinaryOperation(cst.Name("x"), cst.Add(), mlp))]
+                ),
+            ] if assigned(first) == "x":
+                return statements(f"return x + {code_of(attention)} + {code_of(mlp)}")
+            case _:
+                return None
+
+    return script.edit_body("forward", merge, "Block")
 
 
 def _tied(script: Script) -> Script:

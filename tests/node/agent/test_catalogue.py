@@ -119,6 +119,14 @@ def test_every_parameter_is_trained_once_whatever_the_groups(before: str, change
     assert trained == sorted(id(p) for p in model.parameters())
 
 
+def test_parallel_branches_keep_what_others_put_into_them() -> None:
+    script = apply_edits(GENESIS, find_edits("block:parallel + mlp:shift"))
+    assert "self.mlp(shift(self.norm2(x)))" in script.code
+    shifted = apply_edits(GENESIS, find_edits("mlp:shift"))
+    both = apply_edits(shifted, find_edits("block:parallel"))
+    assert "x + self.attention(self.norm1(x)) + self.mlp(shift(self.norm2(x)))" in both.code
+
+
 def applicable(script: Script) -> list[Edit]:
     found = []
     for edit in STRUCTURAL.values():
