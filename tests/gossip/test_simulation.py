@@ -1,0 +1,100 @@
+"""Ten real hosts over a memory transport, in virtual time."""
+
+import random
+import time
+
+import trio
+import trio.testing
+
+from gossip.core.addresses import to_peer_id
+from gossip.interface import NetworkConfig
+from gossip.net.host import Network
+from gossip.net.memory_transport import MemoryWire, Place
+from tests.gossip.fakes import SWARM, FakeStore, make_envelope
+
+SEED = 11
+NODES = 10
+CONFIG = NetworkConfig(seed=bytes(32))
+
+
+def place(number: int) -> Place:
+    return f"10.0.0.{number + 1}", 4001
+
+
+class Simulation:
+    """Nodes that know only the first one, on one wire."""
+
+    def __init__(self) -> None:
+        rng = random.Random(SEED)
+        self.wire = MemoryWire(lambda _a, _b: rng.uniform(0.005, 0.08))
+        self.stores = [FakeStore() for _ in range(NODES)]
+        self.networks: list[Network] = []
+        for number in range(NODES):
+            host, port = place(number)
+            bootstrap: tuple[str, ...] = ()
+            if self.networks:
+                first_host, first_port = place(0)
+                peer = to_peer_id(self.networks[0].node_id)
+                bootstrap = (f"/ip4/{first_host}/tcp/{first_port}/p2p/{peer}",)
+            config = NetworkConfig(
+                seed=(number + 1).to_bytes(32, "big"),
+                listen=f"/ip4/{host}/tcp/{port}",
+                bootstrap=bootstrap,
+                wanted_peers=6,
+            )
+            transport = self.wire.transport(host, port)
+            self.networks.append(
+                Network(config, self.stores[number], rng=random.Random(number), transport=transport)
+            )
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        for network in self.networks:
+            await nursery.start(network.serve)
+            await network.enter(SWARM)
+
+    async def publish(self, number: int, record: int) -> None:
+        envelope = make_envelope(record)
+        self.stores[number].add(envelope)
+        await self.networks[number].publish_record(envelope)
+
+    def counts(self, numbers: list[int] | None = None) -> set[int]:
+        return {len(self.stores[number].records) for number in numbers or range(NODES)}
+
+
+def test_ten_nodes_find_each_other_and_heal_after_a_partition() -> None:
+    async def main() -> None:
+        simulation = Simulation()
+        async with trio.open_nursery() as nursery:
+            await simulation.start(nursery)
+            await trio.sleep(20)
+            # Peer exchange has made a mesh out of a star.
+            degrees = [len(network.peers()) for network in simulation.networks]
+            assert min(degrees) >= 6
+            for number in range(NODES):
+                for record in range(5):
+                    await simulation.publish(number, 100 * number + record)
+            await trio.sleep(2)
+            assert simulation.counts() == {50}
+            # Two halves lose each other, and go on.
+            left, right = list(range(5)), list(range(5, NODES))
+            for one in left:
+                for other in right:
+                    await simulation.wire.cut(place(one), place(other))
+            await trio.sleep(5)
+            await simulation.publish(1, 5_001)
+            await simulation.publish(7, 5_002)
+            await trio.sleep(20)
+            assert simulation.counts(left) == simulation.counts(right) == {51}
+            for one in left:
+                for other in right:
+                    simulation.wire.mend(place(one), place(other))
+            await trio.sleep(150)
+            assert simulation.counts() == {52}
+            digests = {store.hello().digest for store in simulation.stores}
+            assert len(digests) == 1
+            nursery.cancel_scope.cancel()
+
+    start_s = time.monotonic()
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    # Two hundred virtual seconds; the bound only says that no real sleeping took place.
+    assert time.monotonic() - start_s < 150
