@@ -18,6 +18,7 @@ import ast
 import dataclasses
 import hashlib
 import io
+import threading
 import tokenize
 import warnings
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,9 @@ ELIFS_MAX: Final = 100
 
 REQUIRED_FUNCTIONS: Final = ("build_model", "train")
 """What every script must define at its top level."""
+
+_WARNINGS_LOCK: Final = threading.Lock()
+"""Warning filters are one per process: two threads that set them aside at once would mix them up."""
 
 _DIGEST_DOMAIN: Final = b"swarm-node source v1\0"
 _IGNORED_TOKENS: Final = frozenset(
@@ -184,7 +188,7 @@ def _scan_tokens(source: str) -> int:
 
 def _parse(source: str) -> ast.Module:
     try:
-        with warnings.catch_warnings():
+        with _WARNINGS_LOCK, warnings.catch_warnings():
             # A script's invalid escapes or odd comparisons are its own affair, not ours to print.
             warnings.simplefilter("ignore")
             return ast.parse(source)

@@ -84,30 +84,36 @@ class OfflineProposer:
     """Proposes changes of the catalogue by what the swarm has learnt about them."""
 
     def __init__(self) -> None:
-        # Which edits apply depends on the head alone, and a head lasts for many proposals.
-        self._head_source: str | None = None
-        self._head: _Head | None = None
+        # Which edits apply depends on the head alone, and a head lasts for many proposals. The pair
+        # is replaced as one, because workers ask from threads of their own.
+        self._kept: tuple[str, _Head | None] | None = None
 
     def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
         """Returns a change that is neither tried on this head nor claimed.
 
         None is returned only if the head's script has no place for any edit that is left.
         """
-        if self._head_source != view.head_source:
-            self._head_source = view.head_source
-            try:
-                script = Script.parse(view.head_source)
-                self._head = _Head(script, normalise(view.head_source))
-            except (NotApplicableError, SourceError):
-                self._head = None
-        if self._head is None:
+        head = self._head_of(view.head_source)
+        if head is None:
             return None
-        search = _Search(view, self._head, rng)
+        search = _Search(view, head, rng)
         for candidate in search.candidates():
             proposal = search.accept(candidate)
             if proposal is not None:
                 return proposal
         return None
+
+    def _head_of(self, source: str) -> _Head | None:
+        """Returns what is known of a head's script, or None if it cannot be edited."""
+        kept = self._kept
+        if kept is not None and kept[0] == source:
+            return kept[1]
+        try:
+            head = _Head(Script.parse(source), normalise(source))
+        except (NotApplicableError, SourceError):
+            head = None
+        self._kept = (source, head)
+        return head
 
 
 class _Head:

@@ -1,5 +1,6 @@
 """The search never repeats itself, never stalls, and finds what is worth finding."""
 
+import concurrent.futures
 import dataclasses
 import random
 import statistics
@@ -93,6 +94,20 @@ def test_the_same_seed_proposes_the_same_and_other_seeds_spread() -> None:
     again = [ask(other, view, random.Random(seed)).change for seed in reversed(range(12))][::-1]
     assert first == again
     assert len(set(first)) >= 7
+
+
+def test_workers_may_ask_one_proposer_from_their_threads() -> None:
+    other = apply_edits(Script.parse(SOURCE), find_edits("optimizer:muon")).code
+    proposer = OfflineProposer()
+
+    def work(seed: int) -> tuple[Proposal, str]:
+        source = (SOURCE, other)[seed % 2]
+        return ask(proposer, view_of(source, []), random.Random(seed)), source
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for proposal, source in threads.map(work, range(16)):
+            again = apply_edits(Script.parse(source), find_edits(proposal.change)).code
+            assert proposal.source == again
 
 
 def test_claims_of_others_are_left_to_them() -> None:
