@@ -24,7 +24,7 @@ from gossip.errors import (
     WrongSwarmError,
 )
 from gossip.interface import NetworkConfig, PeerInfo, RecordStore, SyncReport
-from gossip.net.peers import PeerTable
+from gossip.net.peers import PeerTable, ignore_ban
 from protocol.keys import SigningKey
 from protocol.limits_network import (
     BLOB_TIMEOUT_S,
@@ -85,21 +85,27 @@ class Network:
         from gossip.net.engine import listening_addresses, run_engine
 
         running = self._build()
-        async with (
-            run_engine(running.engine, self._listen, probe=self._transport is None),
-            trio.open_nursery() as nursery,
-        ):
-            running.nursery = nursery
-            running.meetings.own_addresses = self._advertised(listening_addresses(running.engine))
-            self._peers.on_ban = lambda node_id: nursery.start_soon(
-                running.meetings.part_from, node_id
-            )
-            self._running = running
-            try:
-                task_status.started()
-                await trio.sleep_forever()
-            finally:
-                self._running = None
+        try:
+            async with (
+                run_engine(running.engine, self._listen, probe=self._transport is None),
+                trio.open_nursery() as nursery,
+            ):
+                running.nursery = nursery
+                running.meetings.own_addresses = self._advertised(
+                    listening_addresses(running.engine)
+                )
+                self._peers.on_ban = lambda node_id: nursery.start_soon(
+                    running.meetings.part_from, node_id
+                )
+                self._running = running
+                try:
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    # The engine outlives the nursery by a moment, and may still find faults.
+                    self._peers.on_ban = ignore_ban
+        finally:
+            self._running = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -243,7 +249,8 @@ class Network:
         return greeting.hello, envelope
 
     def _serving(self) -> "_Running":
-        assert self._running is not None, "serve first"
+        if self._running is None:
+            raise RequestError("the network is not being served")
         return self._running
 
     def _advertised(self, listening: list[Address]) -> tuple[str, ...]:

@@ -25,10 +25,11 @@ class Peer:
         greeting: What it last said about itself.
         rtt_ms: Round trip of our last hello.
         outbound: Whether we dialled it.
-        greeted_s: When it last answered a hello of ours.
+        greeted_s: When hellos were last exchanged, whoever began.
         greeting_now: Whether a hello of ours is under way.
         failures: Hellos in a row that it did not answer.
         synced_s: When we last began to reconcile with it.
+        exchanged_s: When we last asked it for addresses.
     """
 
     node_id: bytes
@@ -41,6 +42,7 @@ class Peer:
     greeting_now: bool = False
     failures: int = 0
     synced_s: float | None = None
+    exchanged_s: float | None = None
 
 
 class PeerTable:
@@ -53,7 +55,7 @@ class PeerTable:
             clock: Monotonic seconds.
         """
         self._clock = clock
-        self.on_ban: Callable[[bytes], None] = lambda _: None
+        self.on_ban: Callable[[bytes], None] = ignore_ban
         self._standings = Standings()
         self._peers: dict[bytes, Peer] = {}
         self.swarm_id: bytes | None = None
@@ -113,10 +115,10 @@ class PeerTable:
             return
         peer.greeting = greeting
         peer.seen_s = self._clock()
+        peer.greeted_s = peer.seen_s
+        peer.failures = 0
         if rtt_ms is not None:
             peer.rtt_ms = rtt_ms
-            peer.greeted_s = peer.seen_s
-            peer.failures = 0
 
     def greet_all_again(self) -> None:
         """Let every peer be greeted now, such as after we entered a swarm."""
@@ -148,3 +150,8 @@ class PeerTable:
             )
             for peer in sorted(self._peers.values(), key=lambda peer: peer.node_id)
         ]
+
+
+def ignore_ban(node_id: bytes) -> None:
+    """Do nothing about a ban: there is no connection to close."""
+    del node_id

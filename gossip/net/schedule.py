@@ -28,6 +28,9 @@ _FAILURES_MAX: Final = 2
 _SYNCS_MAX: Final = 3
 """Reconciliations that we run at once, so that a slow peer does not hold up the others."""
 
+_EXCHANGE_PERIOD_S: Final = 60.0
+"""Time between two questions to one peer for the addresses of others."""
+
 _SYNC_GAP_S: Final = 1.0
 """Least time between reconciliations with one peer, whatever its hellos say."""
 
@@ -109,7 +112,7 @@ class Schedule:
             await trio.sleep(_TICK_S)
 
     def _is_greeting_due(self, peer: Peer, now_s: float) -> bool:
-        if peer.greeted_s is None:
+        if peer.greeted_s is None or peer.rtt_ms is None:
             return True
         # Jitter keeps the hellos of many peers from coming in step.
         return now_s - peer.greeted_s > self._config.hello_period_s * self._rng.uniform(0.8, 1.2)
@@ -134,8 +137,13 @@ class Schedule:
         """Ask a member for addresses while we have too few connections."""
         if self._peers.dialled() >= self._config.wanted_peers:
             return
-        if not self._peers.same_swarm(node_id):
+        peer = self._peers.get(node_id)
+        now_s = trio.current_time()
+        if peer is None or not self._peers.same_swarm(node_id):
             return
+        if peer.exchanged_s is not None and now_s - peer.exchanged_s < _EXCHANGE_PERIOD_S:
+            return
+        peer.exchanged_s = now_s
         try:
             await self._meetings.exchange(node_id)
         except RequestError as error:

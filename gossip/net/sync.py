@@ -27,6 +27,9 @@ SYNC_PROTOCOL: Final = "/swarm-node/sync/1"
 _FRAMES_MAX: Final = SYNC_ROUNDS_MAX * 8
 """Frames that a responder answers in one stream."""
 
+_COLLECT_IDS: Final = 16
+"""Records that a responder reads from its store at once."""
+
 _SETTLED_KEEP_S: Final = 60.0
 """How long a record that was held or rejected is not asked for again."""
 
@@ -136,14 +139,19 @@ class Synchroniser:
     async def _collect(self, ids: tuple[bytes, ...]) -> Records:
         """The answer to a `Get`: as many of the ids, in order, as fit in one frame."""
         envelopes: list[bytes] = []
-        size = 0
-        for answered, record_id in enumerate(ids):
-            found = await self._store.envelopes([record_id])
-            size += sum(len(envelope) for envelope in found)
-            if size > SYNC_RECORDS_BYTES_MAX:
-                return Records(answered, tuple(envelopes))
-            envelopes += found
-        return Records(len(ids), tuple(envelopes))
+        size = answered = 0
+        # In small groups, since a group of the largest envelopes is held in memory at once.
+        for group in _chunks(ids, _COLLECT_IDS):
+            found = {peek_id(one): one for one in await self._store.envelopes(group)}
+            for record_id in group:
+                envelope = found.get(record_id, b"")
+                size += len(envelope)
+                if size > SYNC_RECORDS_BYTES_MAX:
+                    return Records(answered, tuple(envelopes))
+                answered += 1
+                if envelope:
+                    envelopes.append(envelope)
+        return Records(answered, tuple(envelopes))
 
     async def _take(self, node_id: bytes, envelopes: Iterable[bytes]) -> int:
         """Hand records to the store, in their order; how many were new."""

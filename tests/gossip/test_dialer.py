@@ -153,4 +153,4 @@ class DialerMachine(RuleBasedStateMachine):
 
 
 TestDialerMachine = DialerMachine.TestCase
-TestDialerMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestDialerMachine.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)

@@ -8,7 +8,13 @@ import pytest
 import trio
 
 from gossip.core.addresses import parse_address, to_peer_id
-from gossip.errors import AddressError, AddressInUseError, UnreachableError, WrongSwarmError
+from gossip.errors import (
+    AddressError,
+    AddressInUseError,
+    RequestError,
+    UnreachableError,
+    WrongSwarmError,
+)
 from gossip.interface import NetworkConfig
 from gossip.net.host import Network
 from tests.gossip.fakes import SWARM, FakeStore, make_envelope
@@ -239,6 +245,13 @@ async def test_clean_shutdown_leaves_no_task_thread_or_socket(
     out, err = capfd.readouterr()
     assert not out
     assert not err
+
+
+async def test_a_network_that_is_not_served_says_so() -> None:
+    network = make_network(1, FakeStore())
+    with pytest.raises(RequestError, match="not being served"):
+        await network.publish_record(make_envelope(1))
+    assert network.peers() == []
 
 
 def test_importing_the_api_does_not_import_libp2p() -> None:

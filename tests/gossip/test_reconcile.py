@@ -52,7 +52,7 @@ def ids(items: set[Item]) -> set[bytes]:
     return {record_id for _, record_id in items}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 2**32),
     st.tuples(st.integers(0, 300), st.integers(0, 60), st.integers(0, 60)),
@@ -163,7 +163,7 @@ def test_parsing_tells_the_modes_apart() -> None:
         parse_message(data + b"\0")
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_hostile_bytes_raise_wire_error_only(noise: bytes) -> None:
     index = RecordIndex([(number, number.to_bytes(32, "big")) for number in range(200)])
@@ -174,7 +174,7 @@ def test_hostile_bytes_raise_wire_error_only(noise: bytes) -> None:
             Reconciliation(index).advance(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_mutated_messages_raise_wire_error_only(data: st.DataObject) -> None:
     rng = random.Random(6)
