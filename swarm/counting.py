@@ -1,10 +1,11 @@
 """Which trials count for a hypothesis, and in which order.
 
-A trial counts when it was run to verify, by a member that is neither the hypothesis's author nor
-voided, and when the same verifier's trials of all lower pair numbers are there too: a verifier
-cannot leave out the pairs that it does not like. Of more verifiers than the policy asks for, the
-first in rendezvous order count, so the work of a verdict stays bounded. The canonical order is
-(pair number, rendezvous of hypothesis and verifier); the policy's cap cuts it off.
+Evidence counts from members that are neither the hypothesis's author nor voided (`swarm.case` asks
+for that). Of theirs, a trial counts when it was run to verify and the same verifier's trials of all
+lower pair numbers are there too: nobody can leave out the pairs that it does not like. Of more
+verifiers than the policy asks for, the first in rendezvous order count, so the work of a verdict
+stays bounded. The canonical order is (pair number, rendezvous of hypothesis and verifier); the
+policy's cap cuts it off.
 
 A pair whose parent run failed says nothing about the child. It keeps its place in the order and
 under the cap (else a verifier could go on for ever), gives no gain and is nobody's failure.
@@ -12,7 +13,7 @@ under the cap (else a verifier could go on for ever), gives no gain and is nobod
 This file refuses to know what the counted pairs add up to.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from protocol.ids import rendezvous
 from protocol.policy import PERMILLE, Policy
@@ -32,7 +33,6 @@ def counted_pairs(
     hypothesis: bytes,
     by_verifier: Mapping[bytes, TrialsByPair],
     *,
-    counts: Callable[[bytes], bool],
     metric: Metric,
     policy: Policy,
 ) -> list[Pair]:
@@ -40,12 +40,11 @@ def counted_pairs(
 
     Args:
         hypothesis: Record id of the hypothesis.
-        by_verifier: Every trial to verify, by author and pair number.
-        counts: Whether evidence by a key counts here.
+        by_verifier: Trials to verify by those whose evidence counts, by author and pair number.
         metric: The swarm's metric.
         policy: The swarm's policy.
     """
-    eligible = [key for key, trials in by_verifier.items() if 0 in trials and counts(key)]
+    eligible = [key for key, trials in by_verifier.items() if 0 in trials]
     eligible.sort(key=lambda key: rendezvous(hypothesis, key))
     chosen = eligible[: policy.max_verifiers]
     ordered = _in_canonical_order({key: by_verifier[key] for key in chosen})

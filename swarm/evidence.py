@@ -26,9 +26,9 @@ S <= 0, e stays below 1 either way, so the bound alpha is kept.
 This file knows sums of integers. It refuses to know what a record or a verifier is.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from math import isqrt
 from typing import Final
 
 from swarm.fixed_point import BITS, multiply, power, ratio, square_root, student_t_cdf
@@ -43,8 +43,11 @@ FLOOR_DIVISOR: Final = 8
 EVIDENCE_CACHE_SIZE: Final = 1 << 16
 """E-values kept: a ledger asks for the same prefixes again each time a pair is added."""
 
-SEARCH_BITS_MAX: Final = 64
-"""Doublings and halvings when an interval is searched: more than the bits of any metric."""
+DOUBLINGS_MAX: Final = 64
+"""Doublings when a bound is searched: more than a metric has bits."""
+
+COUNT_SEARCHED_MAX: Final = 64
+"""Pairs up to which `pairs_min` looks: the largest cap that a policy may set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +116,51 @@ remembered_e_value: Final = lru_cache(maxsize=EVIDENCE_CACHE_SIZE)(e_value)
 """`e_value` for arguments that will be asked for again."""
 
 
-def largest_where(holds: Callable[[int], bool], start: int) -> int | None:
-    """Largest integer at most `start` where a condition that fails upwards still holds."""
-    if holds(start):
-        return start
-    high = start
-    for bit in range(SEARCH_BITS_MAX):
-        low = start - (1 << bit)
-        if holds(low):
+@cache
+def pairs_min(threshold: int) -> int:
+    """Fewest pairs whose evidence can reach a threshold, however large and steady the gain is.
+
+    With equal gains and no floor V / Q is (n + c) / c and Student's tail is below 1.
+    """
+    c_above, c_below = EFFECT_PRECISION
+    for n in range(1, COUNT_SEARCHED_MAX):
+        largest = ratio(n * c_below + c_above, c_above)
+        bound = 2 * square_root(power(largest, n) * c_above // (n * c_below + c_above))
+        if bound >= threshold:
+            return n
+    return COUNT_SEARCHED_MAX
+
+
+def lower_bound(gains: Gains, floor_micro: int, threshold: int) -> int | None:
+    """Largest m such that the pairs reject "the mean gain is at most m".
+
+    The evidence against that falls as m rises, so m is found by doubling steps down from the mean
+    and halving back. Inverting an e-process gives a bound that holds at every stopping time.
+
+    Args:
+        gains: Some pairs, at least one.
+        floor_micro: The scale floor.
+        threshold: Fixed-point evidence that rejects.
+
+    Returns:
+        The bound in micro-units; None when so few pairs reject nothing, however low.
+    """
+    if gains.count < pairs_min(threshold):
+        return None
+    mean = gains.total // gains.count
+    spread = isqrt(gains.above(mean).squares // gains.count) + floor_micro
+    high, step = mean, max(1, spread // 2)
+    for _ in range(DOUBLINGS_MAX):
+        low = mean - step
+        if e_value(gains.above(low), floor_micro) >= threshold:
             break
-        high = low
+        high, step = low, 2 * step
     else:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
+        if e_value(gains.above(middle), floor_micro) >= threshold:
+            low = middle
+        else:
+            high = middle
     return low

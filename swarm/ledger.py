@@ -15,13 +15,11 @@ voided verifier among its `liars`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
 
 from protocol.ids import entry_id, records_digest
-from protocol.records import Admit, Genesis, Hypothesis, Merge, Purpose, Record, Trial
+from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Trial
 from swarm.admission import Admitted, Held, Outcome, judge
-from swarm.counting import TrialsByPair, counted_pairs
+from swarm.case import Case, ParentRuns
 from swarm.events import (
     AuthorVoided,
     Event,
@@ -31,37 +29,11 @@ from swarm.events import (
     TrialAdded,
     VerdictChanged,
 )
-from swarm.hypotheses import HypothesisView, describe_screening, status_of
+from swarm.hypotheses import HypothesisView
 from swarm.lineage import Candidate, Entry, build_entries, chosen_path
 from swarm.membership import Membership
-from swarm.verdict import Verdict, conclude
-
-HELD_MAX: Final = 8192
-"""Records that may wait at the same time."""
-
-HELD_PER_AUTHOR_MAX: Final = 1024
-"""Records of one author that may wait: nobody crowds out the others."""
-
-
-@dataclass(slots=True)
-class _Case:
-    """Everything filed about one hypothesis."""
-
-    record: Record
-    body: Hypothesis
-    entry: bytes
-    trials: dict[tuple[Purpose, bytes, int], tuple[bytes, Trial]] = field(default_factory=dict)
-    trial_ids: set[bytes] = field(default_factory=set)
-    merges: dict[bytes, Record] = field(default_factory=dict)
-    verdict: Verdict | None = None
-
-    def by_verifier(self) -> Mapping[bytes, TrialsByPair]:
-        """Trials to verify, by author and pair number."""
-        result: dict[bytes, dict[int, tuple[bytes, Trial]]] = {}
-        for (purpose, author, pair), filed in self.trials.items():
-            if purpose == "verify":
-                result.setdefault(author, {})[pair] = filed
-        return result
+from swarm.verdict import conclude
+from swarm.waiting import Waiting
 
 
 class Ledger:
@@ -78,15 +50,18 @@ class Ledger:
         self.swarm = genesis.id
         self.policy = genesis.body.policy
         self.metric = genesis.body.metric
-        self.membership = Membership(genesis.author, genesis.id, self.policy.admit_depth_max)
+        self.membership = Membership(genesis.author, genesis.id, self.policy)
         self._root_id = entry_id((genesis.id,), genesis.body.source)
         self._records: dict[bytes, Record] = {genesis.id: genesis}
-        self._cases: dict[bytes, _Case] = {}
+        self._cases: dict[bytes, Case] = {}
+        self._cases_by_key: dict[bytes, set[bytes]] = {}
         self._depths: dict[bytes, int] = {self._root_id: 0}
         self._voided: set[bytes] = set()
-        self._held: dict[bytes, dict[bytes, Record]] = {}
-        self._held_ids: dict[bytes, bytes] = {}
+        self._waiting = Waiting()
         self._digest: bytes | None = None
+        self._root_runs = ParentRuns()
+        self._verified: set[bytes] = set()
+        self._candidates: dict[bytes, Candidate] = {}
         self._entries: dict[bytes, Entry] = {}
         self._path: list[bytes] = []
         self._rebuild_lineage()
@@ -101,7 +76,7 @@ class Ledger:
         """
         judged = judge(record, self)
         if isinstance(judged, Held):
-            self._hold(record, judged.missing)
+            self._waiting.hold(record, judged.missing)
         if judged is not None:
             return judged
         entered: list[Record] = []
@@ -110,18 +85,25 @@ class Ledger:
         queue = [record]
         while queue:
             following = queue.pop()
-            # A record that waited may still wait for something else, or turn out to be wrong.
-            again = judge(following, self)
-            if isinstance(again, Held):
-                self._hold(following, again.missing)
-                continue
-            if again is not None:
-                continue
             entered.append(following)
-            for new_id in self._file(following, events, touched):
-                queue.extend(self._release(new_id))
+            for identity in self._file(following, events, touched):
+                queue.extend(self._ready(identity))
         self._settle(touched, events)
         return Admitted(tuple(entered), tuple(events))
+
+    def _ready(self, identity: bytes) -> list[Record]:
+        """Records that waited for this id and may enter now.
+
+        One may still wait for something else, or turn out to be wrong now that it can be judged.
+        """
+        ready: list[Record] = []
+        for record in self._waiting.release(identity):
+            judged = judge(record, self)
+            if judged is None:
+                ready.append(record)
+            elif isinstance(judged, Held):
+                self._waiting.hold(record, judged.missing)
+        return ready
 
     def _file(self, record: Record, events: list[Event], touched: set[bytes]) -> tuple[bytes, ...]:
         """File one record; returns the ids under which it can now be referred to."""
@@ -134,144 +116,78 @@ class Ledger:
                 assert not isinstance(grant, str)
                 if self.membership.add(record.id, grant):
                     events.append(MemberAdded(body.member))
-                    touched.update(self._cases_with(body.member))
+                    touched.update(self._cases_by_key.get(body.member, ()))
             case Hypothesis():
                 entry = entry_id(body.parents, body.source)
-                self._cases[record.id] = _Case(record, body, entry)
-                self._depths[entry] = self._depths[body.parents[0]] + 1
+                depth = self._depths[body.parents[0]]
+                self._depths[entry] = depth + 1
+                nothing = conclude((), self.policy, self.policy.liars)
+                self._cases[record.id] = Case(record, body, entry, depth, nothing)
                 events.append(HypothesisAdded(record.id))
                 return record.id, entry
             case Trial():
-                self._file_trial(record, body, events, touched)
-            case Merge():
-                self._cases[body.hypothesis].merges[record.id] = record
                 touched.add(body.hypothesis)
+                self._cases_by_key.setdefault(record.author, set()).add(body.hypothesis)
+                if self._cases[body.hypothesis].file(record, body):
+                    self._void(record.author, events, touched)
+                events.append(TrialAdded(body.hypothesis, record.id))
+            case Merge():
+                touched.add(body.hypothesis)
+                self._cases_by_key.setdefault(record.author, set()).add(body.hypothesis)
+                self._cases[body.hypothesis].merges[record.id] = record
             case Genesis():
                 raise AssertionError("the gate admits no second genesis")
         return (record.id,)
 
-    def _file_trial(
-        self, record: Record, body: Trial, events: list[Event], touched: set[bytes]
-    ) -> None:
-        case = self._cases[body.hypothesis]
-        slot = (body.purpose, record.author, body.pair)
-        filed = case.trials.get(slot)
-        if filed is not None and record.author not in self._voided:
-            self._voided.add(record.author)
-            events.append(AuthorVoided(record.author))
-            touched.update(self._cases_with(record.author))
-        # Which of two contradicting trials is kept must not depend on the order of arrival.
-        if filed is None or record.id < filed[0]:
-            case.trials[slot] = (record.id, body)
-        case.trial_ids.add(record.id)
-        touched.add(body.hypothesis)
-        events.append(TrialAdded(body.hypothesis, record.id))
-
-    def _cases_with(self, author: bytes) -> Iterator[bytes]:
-        """Hypotheses whose verdict depends on an author's standing."""
-        for identity, case in self._cases.items():
-            if any(key == author for _, key, _ in case.trials) or any(
-                merge.author == author for merge in case.merges.values()
-            ):
-                yield identity
-
-    # -- waiting --------------------------------------------------------------------------------
-
-    def _hold(self, record: Record, missing: bytes) -> None:
-        if record.id in self._held_ids:
-            return
-        mine = [item for item in self._all_held() if item.author == record.author]
-        if len(mine) >= HELD_PER_AUTHOR_MAX:
-            self._drop_held(mine[0])
-        elif len(self._held_ids) >= HELD_MAX:
-            self._drop_held(next(self._all_held()))
-        self._held.setdefault(missing, {})[record.id] = record
-        self._held_ids[record.id] = missing
-
-    def _all_held(self) -> Iterator[Record]:
-        for identity, missing in self._held_ids.items():
-            yield self._held[missing][identity]
-
-    def _drop_held(self, record: Record) -> None:
-        missing = self._held_ids.pop(record.id)
-        waiting = self._held[missing]
-        del waiting[record.id]
-        if not waiting:
-            del self._held[missing]
-
-    def _release(self, identity: bytes) -> list[Record]:
-        """Records that waited for an id, in a fixed order."""
-        waiting = self._held.pop(identity, {})
-        for item in waiting:
-            del self._held_ids[item]
-        return sorted(waiting.values(), key=lambda item: item.id)
+    def _void(self, author: bytes, events: list[Event], touched: set[bytes]) -> None:
+        if author not in self._voided:
+            self._voided.add(author)
+            events.append(AuthorVoided(author))
+            touched.update(self._cases_by_key[author])
 
     # -- working off what changed ---------------------------------------------------------------
 
     def _settle(self, touched: set[bytes], events: list[Event]) -> None:
-        lineage_touched = False
+        """Conclude again wherever something changed, and rebuild the lineage if that shapes it."""
+        lineage_changed = False
+        root_runs = self._root_runs
         for identity in sorted(touched):
             case = self._cases[identity]
-            before = case.verdict
-            case.verdict = self._conclude(case)
-            word = "undecided" if before is None else before.status
-            if case.verdict.status != word:
-                events.append(VerdictChanged(identity, word, case.verdict.status))
-            # A merged hypothesis shapes the lineage, and its figures do too; the root's metric is
-            # measured by everything tried on it.
-            lineage_touched |= bool(case.merges) or self._root_id in case.body.parents
-        if lineage_touched:
+            before, runs_before = case.verdict.status, case.parent_runs
+            case.renew(self.membership, self._voided, self.metric)
+            after = case.verdict.status
+            if after != before:
+                events.append(VerdictChanged(identity, before, after))
+            if case.body.parents[0] == self._root_id:
+                root_runs = root_runs.plus(case.parent_runs).plus(runs_before, sign=-1)
+            if after == "verified":
+                self._verified.add(identity)
+            else:
+                self._verified.discard(identity)
+            candidate = case.candidate(self.membership)
+            if candidate != self._candidates.get(identity):
+                lineage_changed = True
+                self._candidates.pop(identity, None)
+                if candidate is not None:
+                    self._candidates[identity] = candidate
+        if root_runs != self._root_runs:
+            self._root_runs = root_runs
+            self._entries[self._root_id] = self._root()
+        if lineage_changed:
             self._update_head(events)
-
-    def _conclude(self, case: _Case) -> Verdict:
-        depth = self._depths[case.body.parents[0]]
-        author = case.record.author
-        by_verifier = case.by_verifier()
-
-        def counts(key: bytes) -> bool:
-            return (
-                key != author and key not in self._voided and self.membership.is_member(key, depth)
-            )
-
-        pairs = counted_pairs(
-            case.record.id,
-            by_verifier,
-            counts=counts,
-            metric=self.metric,
-            policy=self.policy,
-        )
-        voided = sum(
-            key in self._voided and self.membership.is_member(key, depth) for key in by_verifier
-        )
-        return conclude(pairs, self.policy, max(0, self.policy.liars - voided))
 
     def _update_head(self, events: list[Event]) -> None:
         before = self._path[-1]
         self._rebuild_lineage()
         after = self._path[-1]
         if after != before:
-            rolled_back = before not in self._path
-            events.append(HeadChanged(before, after, rolled_back))
+            events.append(HeadChanged(before, after, rolled_back=before not in self._path))
 
     def _rebuild_lineage(self) -> None:
-        candidates = [
-            candidate
-            for case in self._cases.values()
-            if (candidate := self._candidate(case)) is not None
-        ]
-        self._entries = build_entries(self._root(), candidates, self.policy)
+        self._entries = build_entries(
+            self._root(), list(self._candidates.values()), self.policy.tau_micro
+        )
         self._path = chosen_path(self._root_id, self._entries)
-
-    def _candidate(self, case: _Case) -> Candidate | None:
-        merges = [
-            record
-            for record in case.merges.values()
-            if self.membership.is_member(record.author, self._depths[case.body.parents[0]])
-        ]
-        if not merges or case.verdict is None or case.verdict.status != "verified":
-            return None
-        merge = min(merges, key=lambda record: record.id)
-        return Candidate(case.record, case.body, case.entry, case.verdict, merge)
 
     def _root(self) -> Entry:
         return Entry(
@@ -282,7 +198,7 @@ class Ledger:
             depth=0,
             title="genesis",
             author=self.genesis.author,
-            metric_micro=self._baseline_micro(),
+            metric_micro=self._root_runs.mean_micro,
             gain_micro=None,
             low_micro=None,
             high_micro=None,
@@ -291,19 +207,6 @@ class Ledger:
             merged_ms=self.genesis.created_ms,
             weight=0,
         )
-
-    def _baseline_micro(self) -> int | None:
-        """Mean of the genesis script's metric: over trials that count, else over any."""
-        values: dict[bool, list[int]] = {True: [], False: []}
-        for case in self._cases.values():
-            if case.body.parents[0] != self._root_id:
-                continue
-            for (purpose, author, _), (_, trial) in case.trials.items():
-                if trial.parent.metric_micro is not None and author not in self._voided:
-                    counted = purpose == "verify" and self.membership.is_member(author)
-                    values[counted].append(trial.parent.metric_micro)
-        chosen = values[True] or values[False]
-        return sum(chosen) // len(chosen) if chosen else None
 
     # -- answers --------------------------------------------------------------------------------
 
@@ -351,59 +254,30 @@ class Ledger:
         """
         return self._view(self._cases[identity])
 
-    def _view(self, case: _Case) -> HypothesisView:
-        verdict = case.verdict or self._conclude(case)
-        screening = describe_screening(
-            [
-                trial
-                for (purpose, _, _), (_, trial) in sorted(case.trials.items())
-                if purpose == "screen"
-            ],
+    def _view(self, case: Case) -> HypothesisView:
+        entry = self._entries.get(case.entry)
+        return case.view(
             self.metric,
             self.policy.tau_micro,
-        )
-        merged = case.entry in self._entries and bool(case.merges)
-        return HypothesisView(
-            id=case.record.id,
-            author=case.record.author,
-            created_ms=case.record.created_ms,
-            body=case.body,
-            entry_id=case.entry,
-            screening=screening,
-            verdict=verdict,
-            status=status_of(
-                screening, verdict, merged=merged, on_head=case.body.parents[0] == self._path[-1]
-            ),
-            trials=tuple(self._records[item] for item in sorted(case.trial_ids)),
+            merged=entry is not None and case.record.id in self._candidates,
+            on_head=case.body.parents[0] == self._path[-1],
         )
 
     def pending_merges(self) -> list[HypothesisView]:
-        """Verified hypotheses on entries of the lineage that nobody has merged yet."""
+        """Verified hypotheses on entries of the lineage that no member has merged yet."""
         return [
-            self._view(case)
-            for _, case in sorted(self._cases.items())
-            if case.verdict is not None
-            and case.verdict.status == "verified"
-            and self._candidate(case) is None
-            and all(parent in self._entries for parent in case.body.parents)
+            self._view(self._cases[identity])
+            for identity in sorted(self._verified - self._candidates.keys())
+            if all(parent in self._entries for parent in self._cases[identity].body.parents)
         ]
 
     def next_pair(self, hypothesis: bytes, verifier: bytes) -> int:
         """Number of the next pair that a verifier would run for a hypothesis."""
-        trials = self._cases[hypothesis].trials
-        pair = 0
-        while ("verify", verifier, pair) in trials:
-            pair += 1
-        return pair
+        return self._cases[hypothesis].next_pair(verifier)
 
     def last_trial_ms(self, hypothesis: bytes, verifier: bytes) -> int | None:
         """When a verifier's latest trial of a hypothesis says it was made."""
-        times = [
-            self._records[identity].created_ms
-            for (purpose, author, _), (identity, _) in self._cases[hypothesis].trials.items()
-            if purpose == "verify" and author == verifier
-        ]
-        return max(times, default=None)
+        return self._cases[hypothesis].last_trial_ms(verifier)
 
     @property
     def members(self) -> frozenset[bytes]:
@@ -448,11 +322,14 @@ class Ledger:
 
     def has_trials_by(self, author: bytes) -> bool:
         """Whether any trial by this author is here."""
-        return any(key == author for case in self._cases.values() for _, key, _ in case.trials)
+        return any(
+            isinstance(record.body, Trial) and record.author == author
+            for record in self._records.values()
+        )
 
     def missing(self) -> frozenset[bytes]:
         """Ids that held records wait for."""
-        return frozenset(self._held)
+        return self._waiting.missing
 
     def records(self) -> Iterable[Record]:
         """Every record that is here."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from protocol.policy import Policy
 from protocol.records import Hypothesis, Record
 from swarm.fork_choice import entry_weight, heaviest_path
 from swarm.verdict import Verdict
@@ -68,7 +67,7 @@ class Candidate:
 
 
 def build_entries(
-    root: Entry, candidates: Sequence[Candidate], policy: Policy
+    root: Entry, candidates: Sequence[Candidate], tau_micro: int
 ) -> dict[bytes, Entry]:
     """All entries that hang together with the root, by id.
 
@@ -87,12 +86,12 @@ def build_entries(
         if not ready:
             break
         for item in ready:
-            entries[item.entry] = _entry(item, entries[item.body.parents[0]], policy)
+            entries[item.entry] = _entry(item, entries[item.body.parents[0]], tau_micro)
         waiting = [item for item in waiting if item.entry not in entries]
     return entries
 
 
-def _entry(candidate: Candidate, parent: Entry, policy: Policy) -> Entry:
+def _entry(candidate: Candidate, parent: Entry, tau_micro: int) -> Entry:
     verdict = candidate.verdict
     low_micro = verdict.low_micro
     return Entry(
@@ -110,7 +109,7 @@ def _entry(candidate: Candidate, parent: Entry, policy: Policy) -> Entry:
         verifiers=verdict.verifiers,
         trials=verdict.pairs,
         merged_ms=candidate.merge.created_ms,
-        weight=0 if low_micro is None else entry_weight(low_micro, policy.tau_micro),
+        weight=0 if low_micro is None else entry_weight(low_micro, tau_micro),
     )
 
 

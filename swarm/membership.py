@@ -8,6 +8,7 @@ admitted: that is the policy of the founder's node.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protocol.policy import Policy
 from protocol.records import Admit, Record
 
 
@@ -30,11 +31,16 @@ class Grant:
 
 
 class Membership:
-    """The members so far. Grows only: an admit record cannot be taken back here."""
+    """The members so far. Grows only: an admit record cannot be taken back here.
 
-    def __init__(self, founder: bytes, swarm: bytes, depth_max: int) -> None:
+    Attributes:
+        policy: The swarm's policy.
+    """
+
+    def __init__(self, founder: bytes, swarm: bytes, policy: Policy) -> None:
+        self.policy = policy
         self._swarm = swarm
-        self._depth_max = depth_max
+        self._depth_max = policy.admit_depth_max
         self._root = Grant(member=founder, can_admit=True, depth=0, expires_depth=None)
         self._grants: dict[bytes, Grant] = {}
         self._last_depth: dict[bytes, int | None] = {founder: None}

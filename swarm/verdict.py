@@ -21,6 +21,7 @@ alone (`swarm.evidence`). This file knows pairs and the policy; which trials cou
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
@@ -28,8 +29,8 @@ from protocol.policy import PERMILLE, Policy
 from protocol.records import Status
 from swarm.evidence import (
     Gains,
-    e_value,
-    largest_where,
+    lower_bound,
+    pairs_min,
     remembered_e_value,
     scale_floor_micro,
 )
@@ -57,6 +58,10 @@ EVIDENCE_MILLI_MAX: Final = 10**12
 """Evidence is shown in thousandths up to this value."""
 
 
+INTERVALS_CACHE_SIZE: Final = 1 << 13
+"""Intervals kept: every entry and every row that is shown asks for its own again and again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One counted trial, reduced to what a verdict needs.
@@ -82,57 +87,68 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """Where the scan of the pairs ended.
-
-    Attributes:
-        status: The verdict's status.
-        reason: Why, in words.
-        decided_at: Pairs up to and including the one that crossed; all pairs without a crossing.
-        gains: Statistics of those pairs by verifier, in order of first appearance.
-    """
-
-    status: VerdictStatus
-    reason: str
-    decided_at: int
-    gains: tuple[tuple[bytes, Gains], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a set of trials adds up to.
+
+    Evidence and interval are computed when they are asked for: most verdicts are only passed
+    through on the way to the next one.
 
     Attributes:
         status: `verified`, `refuted`, `undecided` or `parked`.
         reason: Why, in words.
-        evidence_milli: Evidence for a gain, in thousandths, after the worst exclusion of `liars`
-            verifiers; capped at `EVIDENCE_MILLI_MAX`.
-        pairs: Pairs that gave a gain, up to the decision.
-        verifiers: Members whose pairs those are.
+        awaits_verifiers: Undecided only because too few verifiers took part: more pairs by the
+            same ones cannot help.
+        verifiers: Members whose pairs gave a gain, up to the decision, in order of appearance.
+        gains: Their pairs' statistics, in the same order.
+        liars: Verifiers that evidence and interval leave out.
+        floor_micro: The scale floor.
         trials: Record ids of the counted trials up to the decision.
-        gain_micro: Their mean gain; None without any.
-        low_micro: Lower bound of the mean gain (see `INTERVAL_ERROR_PPM`); None while unbounded.
-        high_micro: Upper bound; None while unbounded.
-        metric_micro: Mean metric of the child over those pairs.
+        gain_micro: Mean gain; None without any.
+        metric_micro: Mean metric of the child over the pairs that gave a gain.
         parent_metric_micro: Mean metric of the parent over those pairs.
-        decided_at: Counted trials up to the decision.
     """
 
     status: VerdictStatus
     reason: str
-    evidence_milli: int
-    pairs: int
+    awaits_verifiers: bool
     verifiers: tuple[bytes, ...]
+    gains: tuple[Gains, ...]
+    liars: int
+    floor_micro: int
     trials: tuple[bytes, ...]
     gain_micro: int | None
-    low_micro: int | None
-    high_micro: int | None
     metric_micro: int | None
     parent_metric_micro: int | None
-    decided_at: int
+
+    @property
+    def decided_at(self) -> int:
+        """Counted trials up to the decision; all of them while there is none."""
+        return len(self.trials)
+
+    @property
+    def pairs(self) -> int:
+        """Trials among those that gave a gain."""
+        return sum(gains.count for gains in self.gains)
+
+    @property
+    def evidence_milli(self) -> int:
+        """Evidence for a gain in thousandths, after the worst exclusion of `liars` verifiers."""
+        rests = _leaving_out(self.gains, self.liars)
+        evidence = min(remembered_e_value(rest, self.floor_micro) for rest in rests)
+        return min((evidence * 1000) >> BITS, EVIDENCE_MILLI_MAX)
+
+    @property
+    def low_micro(self) -> int | None:
+        """Lower bound of the mean gain (see `INTERVAL_ERROR_PPM`); None while unbounded."""
+        return _interval(self.gains, self.liars, self.floor_micro)[0]
+
+    @property
+    def high_micro(self) -> int | None:
+        """Upper bound of the mean gain; None while unbounded."""
+        return _interval(self.gains, self.liars, self.floor_micro)[1]
 
 
-def decide(pairs: Sequence[Pair], policy: Policy, liars: int) -> Decision:
+def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
     """Scan the counted pairs for the first boundary that is crossed.
 
     Args:
@@ -141,37 +157,30 @@ def decide(pairs: Sequence[Pair], policy: Policy, liars: int) -> Decision:
         liars: Verifiers still to be left out: the policy's number less those already voided.
     """
     scan = _Scan(policy, liars)
-    for count, pair in enumerate(pairs, start=1):
+    decision: tuple[VerdictStatus, str] | None = None
+    used: list[Pair] = []
+    for pair in pairs:
         scan.take(pair)
-        crossed = scan.crossed()
-        if crossed is not None:
-            return Decision(crossed[0], crossed[1], count, tuple(scan.gains.items()))
-    status, reason = scan.uncrossed(exhausted=len(pairs) >= policy.cap_pairs)
-    return Decision(status, reason, len(pairs), tuple(scan.gains.items()))
-
-
-def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
-    """Decide, and add the figures that people and fork choice look at."""
-    decision = decide(pairs, policy, liars)
-    used = pairs[: decision.decided_at]
-    floor = scale_floor_micro(policy.tau_micro)
-    by_verifier = [gains for _, gains in decision.gains]
+        used.append(pair)
+        decision = scan.crossed()
+        if decision is not None:
+            break
+    awaits_verifiers = decision is None and scan.has_evidence(verifiers_min=1)
+    if decision is None:
+        decision = scan.uncrossed(awaits_verifiers, exhausted=len(pairs) >= policy.cap_pairs)
     measured = [pair for pair in used if pair.gain_micro is not None]
-    evidence = min(e_value(rest, floor) for rest in _leaving_out(by_verifier, liars))
-    low, high = _interval(by_verifier, liars, floor)
     return Verdict(
-        status=decision.status,
-        reason=decision.reason,
-        evidence_milli=min((evidence * 1000) >> BITS, EVIDENCE_MILLI_MAX),
-        pairs=len(measured),
-        verifiers=tuple(verifier for verifier, _ in decision.gains),
+        status=decision[0],
+        reason=decision[1],
+        awaits_verifiers=awaits_verifiers,
+        verifiers=tuple(scan.gains),
+        gains=tuple(scan.gains.values()),
+        liars=liars,
+        floor_micro=scan.floor_micro,
         trials=tuple(pair.trial for pair in used),
         gain_micro=_mean([pair.gain_micro for pair in measured]),
-        low_micro=low,
-        high_micro=high,
         metric_micro=_mean([pair.child_micro for pair in measured]),
         parent_metric_micro=_mean([pair.parent_micro for pair in measured]),
-        decided_at=decision.decided_at,
     )
 
 
@@ -181,8 +190,9 @@ class _Scan:
     def __init__(self, policy: Policy, liars: int) -> None:
         self._policy = policy
         self._liars = liars
-        self._floor = scale_floor_micro(policy.tau_micro)
+        self.floor_micro = scale_floor_micro(policy.tau_micro)
         self._threshold = ONE * 1_000_000 // policy.alpha_ppm
+        self._pairs_min = pairs_min(self._threshold)
         self._failures: dict[bytes, Status] = {}
         self._costs: dict[bytes, list[int]] = {}
         self._losses: list[tuple[int, bytes]] = []
@@ -210,34 +220,42 @@ class _Scan:
             return "refuted", "it fails badly on some seeds"
         if self._is_too_costly():
             return "refuted", "it costs more than the policy allows"
-        by_verifier = list(self.gains.values())
         tau = self._policy.tau_micro
-        if self._shown([gains.below(tau) for gains in by_verifier], verifiers_min=1):
+        if self._shown([gains.below(tau) for gains in self.gains.values()]):
             return "refuted", "the gain is below the smallest that matters"
-        if self._shown(by_verifier, verifiers_min=self._policy.min_verifiers):
+        if self.has_evidence(self._policy.min_verifiers):
             return "verified", "the gain holds on seeds that its author could not choose"
         return None
 
-    def uncrossed(self, *, exhausted: bool) -> tuple[VerdictStatus, str]:
+    def has_evidence(self, verifiers_min: int) -> bool:
+        """Whether a gain is shown, by at least so many verifiers after the exclusions."""
+        enough = len(self.gains) - self._liars >= verifiers_min
+        return enough and self._shown(list(self.gains.values()))
+
+    def uncrossed(self, awaits_verifiers: bool, *, exhausted: bool) -> tuple[VerdictStatus, str]:
         """What to say when no boundary was crossed."""
         by_verifier = list(self.gains.values())
         count = sum(gains.count for gains in by_verifier)
         if count >= self._policy.park_pairs and all(
-            remembered_e_value(rest, self._floor) < PARK_BELOW
+            remembered_e_value(rest, self.floor_micro) < PARK_BELOW
             for rest in _leaving_out(sorted(by_verifier, key=_mean_order), self._liars)
         ):
             return "parked", "the first pairs speak against a gain"
         if exhausted:
             return "undecided", "the pairs that may count are used up"
+        if awaits_verifiers:
+            return "undecided", "more verifiers are needed"
         return "undecided", "more pairs are needed"
 
-    def _shown(self, by_verifier: list[Gains], verifiers_min: int) -> bool:
+    def _shown(self, by_verifier: list[Gains]) -> bool:
         """Whether the mean is above zero even without any `liars` of the verifiers."""
-        if len(by_verifier) - self._liars < max(1, verifiers_min):
+        if len(by_verifier) <= self._liars:
             return False
         strongest_first = sorted(by_verifier, key=_mean_order, reverse=True)
         return all(
-            remembered_e_value(rest, self._floor) >= self._threshold
+            rest.total > 0
+            and rest.count >= self._pairs_min
+            and remembered_e_value(rest, self.floor_micro) >= self._threshold
             for rest in _leaving_out(strongest_first, self._liars)
         )
 
@@ -271,23 +289,23 @@ def _leaving_out(by_verifier: Sequence[Gains], liars: int) -> Iterator[Gains]:
         )
 
 
-def _interval(by_verifier: list[Gains], liars: int, floor: int) -> tuple[int | None, int | None]:
+@lru_cache(maxsize=INTERVALS_CACHE_SIZE)
+def _interval(
+    by_verifier: tuple[Gains, ...], liars: int, floor_micro: int
+) -> tuple[int | None, int | None]:
     """Confidence interval of the mean gain that holds without any `liars` of the verifiers."""
-    threshold = ONE * 1_000_000 // INTERVAL_ERROR_PPM
     rests = [rest for rest in _leaving_out(by_verifier, liars) if rest.count]
     if not rests:
         return None, None
-    lowest = min(rest.total // rest.count for rest in rests)
-    highest = max(-(-rest.total // rest.count) for rest in rests)
-    low = largest_where(
-        lambda micro: all(e_value(rest.above(micro), floor) >= threshold for rest in rests),
-        start=lowest,
+    threshold = ONE * 1_000_000 // INTERVAL_ERROR_PPM
+    lows = [lower_bound(rest, floor_micro, threshold) for rest in rests]
+    highs = [lower_bound(rest.below(0), floor_micro, threshold) for rest in rests]
+    known_lows = [bound for bound in lows if bound is not None]
+    known_highs = [-bound for bound in highs if bound is not None]
+    return (
+        min(known_lows) if len(known_lows) == len(lows) else None,
+        max(known_highs) if len(known_highs) == len(highs) else None,
     )
-    minus_high = largest_where(
-        lambda micro: all(e_value(rest.below(-micro), floor) >= threshold for rest in rests),
-        start=-highest,
-    )
-    return low, None if minus_high is None else -minus_high
 
 
 def _mean_order(gains: Gains) -> int:

@@ -60,6 +60,7 @@ def next_verification(
         and item.author != me
         and item.id not in unusable
         and item.verdict.decided_at < ledger.policy.cap_pairs
+        and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
     ]
     wanted.sort(key=lambda item: (-(item.screening.gain_micro or 0), item.id))
     for item in wanted:

@@ -1,0 +1,162 @@
+"""One hypothesis's file: its trials, its merges and what has been concluded from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from protocol.records import Hypothesis, Metric, Purpose, Record, Trial
+from swarm.counting import TrialsByPair, counted_pairs
+from swarm.hypotheses import HypothesisView, Screening, describe_screening, status_of
+from swarm.lineage import Candidate
+from swarm.membership import Membership
+from swarm.verdict import Verdict, conclude
+
+
+class ParentRuns(NamedTuple):
+    """Sums of the parent's metric over some trials.
+
+    Attributes:
+        counted: Number of trials to verify by members.
+        counted_micro: Their sum.
+        others: Number of the rest.
+        others_micro: Their sum.
+    """
+
+    counted: int = 0
+    counted_micro: int = 0
+    others: int = 0
+    others_micro: int = 0
+
+    def plus(self, other: "ParentRuns", sign: int = 1) -> "ParentRuns":
+        """The sums together, or the difference for sign -1."""
+        return ParentRuns(*(mine + sign * theirs for mine, theirs in zip(self, other, strict=True)))
+
+    @property
+    def mean_micro(self) -> int | None:
+        """Mean over the trials that count, else over the rest; None without any."""
+        if self.counted:
+            return self.counted_micro // self.counted
+        return self.others_micro // self.others if self.others else None
+
+
+@dataclass(slots=True)
+class Case:
+    """Everything filed about one hypothesis.
+
+    Attributes:
+        record: The hypothesis.
+        body: Its content.
+        entry: The entry that it yields.
+        depth: Depth of the entry that it changes.
+        verdict: What the trials filed so far add up to; renewed by `renew`.
+        parent_runs: What they say about the parent.
+    """
+
+    record: Record
+    body: Hypothesis
+    entry: bytes
+    depth: int
+    verdict: Verdict
+    parent_runs: ParentRuns = field(default_factory=ParentRuns)
+    merges: dict[bytes, Record] = field(default_factory=dict)
+    _trials: dict[tuple[Purpose, bytes, int], Record] = field(default_factory=dict)
+    _records: dict[bytes, Record] = field(default_factory=dict)
+    _screening: Screening | None = None
+
+    def file(self, record: Record, body: Trial) -> bool:
+        """File a trial; tells whether it contradicts another one of its author's.
+
+        Of contradicting trials the one with the lowest id stands in the slot, whatever came first.
+        """
+        slot = (body.purpose, record.author, body.pair)
+        before = self._trials.get(slot)
+        if before is None or record.id < before.id:
+            self._trials[slot] = record
+        self._records[record.id] = record
+        self._screening = None
+        return before is not None
+
+    def renew(self, membership: Membership, voided: set[bytes], metric: Metric) -> None:
+        """Conclude again, after a trial was filed or an author's standing changed."""
+        by_verifier = self._by_verifier()
+        author = self.record.author
+        policy = membership.policy
+        members = {key for key in by_verifier if membership.is_member(key, self.depth)}
+        pairs = counted_pairs(
+            self.record.id,
+            {key: by_verifier[key] for key in members - voided - {author}},
+            metric=metric,
+            policy=policy,
+        )
+        liars = max(0, policy.liars - len(members & voided))
+        self.verdict = conclude(pairs, policy, liars)
+        self.parent_runs = self._sum_parent_runs(membership, voided)
+
+    def candidate(self, membership: Membership) -> Candidate | None:
+        """The entry that this becomes: verified, and merged by a member."""
+        if self.verdict.status != "verified":
+            return None
+        merges = [
+            identity
+            for identity, record in self.merges.items()
+            if membership.is_member(record.author, self.depth)
+        ]
+        if not merges:
+            return None
+        return Candidate(self.record, self.body, self.entry, self.verdict, self.merges[min(merges)])
+
+    def next_pair(self, verifier: bytes) -> int:
+        """Number of the next pair that a verifier would run."""
+        pair = 0
+        while ("verify", verifier, pair) in self._trials:
+            pair += 1
+        return pair
+
+    def last_trial_ms(self, verifier: bytes) -> int | None:
+        """When a verifier's latest trial says it was made."""
+        pair = self.next_pair(verifier)
+        return self._trials["verify", verifier, pair - 1].created_ms if pair else None
+
+    def view(
+        self, metric: Metric, tau_micro: int, *, merged: bool, on_head: bool
+    ) -> HypothesisView:
+        """What others may see of it."""
+        if self._screening is None:
+            screens = [slot for slot in self._trials if slot[0] == "screen"]
+            bodies = [self._trials[slot].body for slot in sorted(screens)]
+            self._screening = describe_screening(
+                [body for body in bodies if isinstance(body, Trial)], metric, tau_micro
+            )
+        return HypothesisView(
+            id=self.record.id,
+            author=self.record.author,
+            created_ms=self.record.created_ms,
+            body=self.body,
+            entry_id=self.entry,
+            screening=self._screening,
+            verdict=self.verdict,
+            status=status_of(self._screening, self.verdict, merged=merged, on_head=on_head),
+            trials=tuple(self._records[identity] for identity in sorted(self._records)),
+        )
+
+    def _by_verifier(self) -> Mapping[bytes, TrialsByPair]:
+        """Trials to verify, by author and pair number."""
+        result: dict[bytes, dict[int, tuple[bytes, Trial]]] = {}
+        for (purpose, author, pair), record in self._trials.items():
+            if purpose == "verify":
+                assert isinstance(record.body, Trial)
+                result.setdefault(author, {})[pair] = (record.id, record.body)
+        return result
+
+    def _sum_parent_runs(self, membership: Membership, voided: set[bytes]) -> ParentRuns:
+        sums = ParentRuns()
+        for (purpose, author, _), record in self._trials.items():
+            assert isinstance(record.body, Trial)
+            metric_micro = record.body.parent.metric_micro
+            if metric_micro is None or author in voided:
+                continue
+            if purpose == "verify" and membership.is_member(author, self.depth):
+                sums = sums.plus(ParentRuns(1, metric_micro))
+            else:
+                sums = sums.plus(ParentRuns(others=1, others_micro=metric_micro))
+        return sums
