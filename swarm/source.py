@@ -21,7 +21,7 @@ import io
 import threading
 import tokenize
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from protocol.limits import LITERAL_BYTES_MAX, SOURCE_BYTES_MAX, SOURCE_GROWTH_BYTES_MAX
 
@@ -43,8 +43,9 @@ ELIFS_MAX: Final = 100
 REQUIRED_FUNCTIONS: Final = ("build_model", "train")
 """What every script must define at its top level."""
 
-_WARNINGS_LOCK: Final = threading.Lock()
-"""Warning filters are one per process: two threads that set them aside at once would mix them up."""
+_PARSER_LOCK: Final = threading.Lock()
+"""CPython 3.11 counts the depth of a tree under construction once per process: of two threads that
+parse at once, one fails with SystemError. Warning filters are shared by all threads too."""
 
 _DIGEST_DOMAIN: Final = b"swarm-node source v1\0"
 _IGNORED_TOKENS: Final = frozenset(
@@ -188,14 +189,27 @@ def _scan_tokens(source: str) -> int:
 
 def _parse(source: str) -> ast.Module:
     try:
-        with _WARNINGS_LOCK, warnings.catch_warnings():
-            # A script's invalid escapes or odd comparisons are its own affair, not ours to print.
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
+        tree = parse_tree(source)
     except (SyntaxError, ValueError, OverflowError):
         raise SourceError("the script is not valid Python") from None
     except (RecursionError, MemoryError):
         raise SourceError("the script is nested too deeply") from None
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def parse_tree(code: str, mode: Literal["exec", "eval"] = "exec") -> ast.AST:
+    """Parses code like `ast.parse`, which is not safe to call from several threads.
+
+    Everything in this program that needs a syntax tree calls this function. It checks no limits.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse` does.
+    """
+    with _PARSER_LOCK, warnings.catch_warnings():
+        # A script's invalid escapes or odd comparisons are its own affair, not ours to print.
+        warnings.simplefilter("ignore")
+        return ast.parse(code, mode=mode)
 
 
 def _reduce(tree: ast.Module) -> int:

@@ -1,6 +1,7 @@
 """The digest ignores form and nothing else; hostile text raises only SourceError."""
 
 import ast
+import concurrent.futures
 import sys
 import threading
 
@@ -194,6 +195,13 @@ def test_deep_nesting_is_refused_on_a_small_stack(name: str) -> None:
     finally:
         threading.stack_size(previous)
     assert [type(error) for error in outcome] == [SourceError]
+
+
+def test_scripts_are_checked_from_several_threads_at_once() -> None:
+    scripts = [bulk(20_000 + 100 * i) for i in range(40)]
+    alone = [source_digest(text) for text in scripts]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(source_digest, scripts)) == alone
 
 
 def test_depth_does_not_depend_on_the_callers_stack() -> None:

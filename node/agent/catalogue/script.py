@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import libcst as cst
 
 from node.agent.proposal import AgentError
-from swarm.source import SourceError, normalise
+from swarm.source import SourceError, normalise, parse_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ class Script:
             if name is None:
                 continue
             try:
-                value = ast.literal_eval(_constant_value(statement))
+                value = ast.literal_eval(parse_tree(_constant_value(statement), "eval"))
             except (ValueError, SyntaxError):
                 continue
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -365,7 +365,7 @@ def _find(body: Sequence[cst.CSTNode], kind: type[_Definition], name: str) -> _D
 
 
 def _tree(expression: str) -> str:
-    return ast.dump(ast.parse(f"({expression}\n)", mode="eval"))
+    return ast.dump(parse_tree(f"({expression}\n)", "eval"))
 
 
 def _constant_name(statement: cst.CSTNode) -> str | None:
