@@ -31,7 +31,7 @@ _COLLECT_IDS: Final = 16
 """Records that a responder reads from its store at once."""
 
 _SETTLED_KEEP_S: Final = 60.0
-"""How long a record that was held or rejected is not asked for again."""
+"""How long a record that was held or rejected is neither asked for nor judged again."""
 
 T = TypeVar("T")
 
@@ -157,15 +157,18 @@ class Synchroniser:
         """Hand records to the store, in their order; how many were new."""
         accepted = 0
         for envelope in envelopes:
+            record_id = peek_id(envelope)
+            if self._settled.has(record_id, self._clock()):
+                continue
             match await self._store.on_record(envelope, node_id):
                 case "accepted":
                     accepted += 1
                 case "known":
                     pass
                 case "held":
-                    self._settled.add(peek_id(envelope), self._clock())
+                    self._settled.add(record_id, self._clock())
                 case "rejected":
-                    self._settled.add(peek_id(envelope), self._clock())
+                    self._settled.add(record_id, self._clock())
                     self._on_fault(node_id, FAULT_RECORD, "a rejected record in a reconciliation")
         return accepted
 
