@@ -198,7 +198,7 @@ def test_deep_nesting_is_refused_on_a_small_stack(name: str) -> None:
 
 
 def test_scripts_are_checked_from_several_threads_at_once() -> None:
-    scripts = [bulk(20_000 + 100 * i) for i in range(40)]
+    scripts = [bulk(8_000 + 100 * i) for i in range(24)]
     alone = [source_digest(text) for text in scripts]
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         assert list(threads.map(source_digest, scripts)) == alone

@@ -105,7 +105,7 @@ def test_workers_may_ask_one_proposer_from_their_threads() -> None:
         return ask(proposer, view_of(source, []), random.Random(seed)), source
 
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        for proposal, source in threads.map(work, range(16)):
+        for proposal, source in threads.map(work, range(8)):
             again = apply_edits(Script.parse(source), find_edits(proposal.change)).code
             assert proposal.source == again
 
