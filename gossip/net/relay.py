@@ -172,7 +172,12 @@ class Relay:
             return False
         good = True
         for envelope in envelopes:
-            verdict = await self._store.on_record(envelope, node_id)
+            try:
+                verdict = await self._store.on_record(envelope, node_id)
+            except Exception:
+                # Our own store failed, such as on a full disk; reconciliation tries again later.
+                log.exception("taking in a record failed here")
+                return False
             if verdict == "rejected":
                 self._on_fault(node_id, FAULT_RECORD, "a rejected record in a bundle")
                 good = False

@@ -189,6 +189,9 @@ class Schedule:
             report = await self._reconcile(peer.node_id)
         except RequestError as error:
             log.debug("reconciliation with %s ended: %s", peer.node_id.hex()[:8], error)
+        except Exception:
+            # Our own store failed, such as on a full disk: the next reconciliation tries again.
+            log.exception("reconciliation with %s failed here", peer.node_id.hex()[:8])
         else:
             if not report.complete and report.received + report.sent > 0:
                 self.suggest_sync(peer.node_id)

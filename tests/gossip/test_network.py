@@ -15,7 +15,7 @@ from gossip.errors import (
     UnreachableError,
     WrongSwarmError,
 )
-from gossip.interface import NetworkConfig
+from gossip.interface import NetworkConfig, Verdict
 from gossip.net.host import Network
 from tests.gossip.fakes import SWARM, FakeStore, make_envelope
 from tests.gossip.networks import make_network, serving, until_members, until_mesh
@@ -117,6 +117,34 @@ async def test_held_records_are_not_fetched_again_at_once() -> None:
             await second.reconcile(first.node_id)
         held = [envelope for envelope, _ in two.taken if b"HELD" in envelope[:90]]
         assert len(held) == 1
+        assert [peer.node_id for peer in second.peers()] == [first.node_id]
+
+
+class BrokenStore(FakeStore):
+    """A store whose disk is full until it is repaired."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+
+    async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return await super().on_record(envelope, peer)
+
+
+async def test_a_failing_store_costs_nothing_but_time() -> None:
+    one, two = FakeStore(), BrokenStore()
+    async with serving(1, one) as first, serving(2, two, bootstrap=first.addresses) as second:
+        await until_mesh(first, 1)
+        for number in range(6):
+            one.add(make_envelope(number))
+            await first.publish_record(make_envelope(number))
+            await trio.sleep(0.2)
+        assert two.records == {}
+        two.full = False
+        await two.wait_for(records=6)
+        # The peer was not charged for our disk.
         assert [peer.node_id for peer in second.peers()] == [first.node_id]
 
 
