@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import click
 from node.cli.options import json_option, print_json, require_linux
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     import trio
 
@@ -98,7 +99,7 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
             for name in ("train", "validation")
         }
         outcome = None
-        with _shown() as show:
+        with _shown() as show, trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
                 open_runner(
                     sandbox,
@@ -108,7 +109,8 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
                 ) as runner,
                 trio.open_nursery() as nursery,
             ):
-                nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope)
+                # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
+                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
                 outcome = await runner.run(job, on_progress=show)
                 nursery.cancel_scope.cancel()
         return outcome
@@ -129,15 +131,9 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
     return outcome
 
 
-async def _cancel_on_interrupt(scope: trio.CancelScope) -> None:
-    """Turns Ctrl-C into an ordinary cancellation, so that the worker is ended in order."""
-    import signal
-
-    import trio
-
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
 
 
 class _shown:  # noqa: N801  (used as a function: a context manager with one state)
