@@ -2,6 +2,7 @@
 
 import ast
 import concurrent.futures
+import gc
 import sys
 import threading
 
@@ -198,10 +199,25 @@ def test_deep_nesting_is_refused_on_a_small_stack(name: str) -> None:
 
 
 def test_scripts_are_checked_from_several_threads_at_once() -> None:
-    scripts = [bulk(8_000 + 100 * i) for i in range(24)]
+    # Collecting garbage runs Python code in the middle of the parser, and with it other threads.
+    # Doing so often makes a race that is rare in practice all but certain here.
+    scripts = [bulk(4_000 + 100 * i) for i in range(16)]
     alone = [source_digest(text) for text in scripts]
-    with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(source_digest, scripts)) == alone
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+
+    def callback(phase: str, info: dict[str, int]) -> None:
+        sum(range(50))
+
+    gc.callbacks.append(callback)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(source_digest, scripts)) == alone
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(callback)
 
 
 def test_depth_does_not_depend_on_the_callers_stack() -> None:
