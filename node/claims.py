@@ -1,4 +1,8 @@
-"""Claims of peers: which changes are being run right now, so that nobody repeats them."""
+"""Claims: which changes are being run right now, so that nobody repeats them.
+
+Two nodes may claim one change before they hear of each other. Within a moment the lower key wins,
+on both sides alike; after that the first claim stands until it runs out.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,11 +11,14 @@ from protocol.notices import Claim
 
 _CLAIMS_MAX: Final = 4096
 _LEASE_MAX_S: Final = 3600
+CONTEST_S: Final = 2.0
+"""How long a claim may still be contested: longer than gossip takes to reach everybody."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     author: bytes
+    since_s: float
     until_s: float
 
 
@@ -22,15 +29,23 @@ class Claims:
         self._held: dict[tuple[bytes, bytes], _Held] = {}
 
     def take(self, claim: Claim, author: bytes, now_s: float) -> None:
-        """Note a claim; the first author of a change keeps it until it runs out."""
+        """Note a claim."""
         self._forget(now_s)
         key = (claim.parent, claim.change)
         held = self._held.get(key)
-        if held is not None and held.author != author:
-            return
         if held is None and len(self._held) >= _CLAIMS_MAX:
             return
-        self._held[key] = _Held(author, now_s + min(claim.lease_s, _LEASE_MAX_S))
+        if held is not None and held.author != author:
+            contested = now_s - held.since_s <= CONTEST_S
+            if not contested or held.author < author:
+                return
+        self._held[key] = _Held(author, now_s, now_s + min(claim.lease_s, _LEASE_MAX_S))
+
+    def holder(self, parent: bytes, change: bytes, now_s: float) -> bytes | None:
+        """Whose claim on a change stands."""
+        self._forget(now_s)
+        held = self._held.get((parent, change))
+        return None if held is None else held.author
 
     def on(self, parent: bytes, now_s: float) -> frozenset[bytes]:
         """Digests of the changes to one entry that are claimed."""

@@ -24,7 +24,7 @@ from protocol.policy import DEMO
 from trainer.task import built_in_directory
 
 _START_TIMEOUT_S: Final = 120
-_POLL_S: Final = 0.25
+_POLL_S: Final = 0.5
 _SETTLE_TIMEOUT_S: Final = 60
 _STOP_TIMEOUT_S: Final = 15
 _SECRETS: Final = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")

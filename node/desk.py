@@ -4,7 +4,7 @@ It implements `gossip.interface.RecordStore`. Before the genesis is known everyt
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Desk:
         intake: The door for records; None until the genesis is known.
         claims: What peers run now.
         presences: Who is there.
+        on_claim: Called after a claim was noted.
     """
 
     def __init__(self, *, node_id: bytes, store: RecordStore, blobs: BlobStore, role: str) -> None:
@@ -45,6 +46,7 @@ class Desk:
         self.intake: Intake | None = None
         self.claims = Claims()
         self.presences = Presences()
+        self.on_claim: Callable[[], None] = lambda: None
 
     async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
         """Take in one received record; see `gossip.interface.RecordStore`."""
@@ -73,6 +75,7 @@ class Desk:
         match opened.body:
             case Claim() as claim:
                 self.claims.take(claim, opened.author, now_s)
+                self.on_claim()
             case Presence() as presence:
                 self.presences.take(opened.author, presence, opened.created_ms, now_s)
 
@@ -99,5 +102,5 @@ class Desk:
             role=self._role,
             head=ledger.head.id,
             records=len(ledger),
-            digest=ledger.digest,
+            digest=self.intake.index.digest(),
         )

@@ -270,13 +270,12 @@ class Researcher:
             return True
         await self._claim(head.id, change)
         arms = await self._while(
-            lambda: self._ledger.head.id == head.id,
+            lambda: self._ledger.head.id == head.id and self._claim_is_ours(head.id, change),
             partial(self._screen, worker, proposal, parent),
         )
         if not arms:
-            self._tools.activity.news(
-                clock.now_ms(), f"dropped “{proposal.title}”: the head has moved"
-            )
+            why = "the head has moved" if self._ledger.head.id != head.id else "a peer runs it"
+            self._tools.activity.news(clock.now_ms(), f"dropped “{proposal.title}”: {why}")
             return True
         await self._publish_screened(head.id, proposal, arms)
         return True
@@ -326,6 +325,7 @@ class Researcher:
         return self._digests[source]
 
     async def _claim(self, head: bytes, change: bytes) -> None:
+        """Tell others that this change is being run here."""
         claim = Claim(parent=head, change=change, lease_s=_CLAIM_LEASE_S)
         now_s = trio.current_time()
         self._tools.claims.take(claim, self._tools.key.public, now_s)
@@ -337,6 +337,11 @@ class Researcher:
                 created_ms=clock.now_ms(),
             )
         )
+
+    def _claim_is_ours(self, head: bytes, change: bytes) -> bool:
+        """Whether no peer that claimed the change in the same moment has the right of way."""
+        holder = self._tools.claims.holder(head, change, trio.current_time())
+        return holder in {None, self._tools.key.public}
 
     async def _screen(
         self, worker: int, proposal: Proposal, parent: str

@@ -125,7 +125,7 @@ class Node:
                 if self._sandbox is None:
                     await trio.sleep_forever()
                 else:
-                    await self._research(self._sandbox, tools, network)
+                    await self._research(self._sandbox, tools, network, desk)
                     await trio.sleep_forever()
 
     # -- start ----------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Node:
 
     # -- research -------------------------------------------------------------------------------
 
-    async def _research(self, sandbox: Sandbox, tools: Any, network: Network) -> None:
+    async def _research(self, sandbox: Sandbox, tools: Any, network: Network, desk: Desk) -> None:
         config = self._config
         materials: Materials = tools.keywords["materials"]
         intake: Intake = tools.keywords["intake"]
@@ -248,6 +248,7 @@ class Node:
             if seed is None:
                 seed = int.from_bytes(key.public[:8], "big")
             self._researcher = Researcher(tools(bench=bench), proposer, seed)
+            desk.on_claim = self._researcher.on_change
             if self._finishing:
                 self._researcher.finish()
             async with trio.open_nursery() as nursery:
