@@ -21,7 +21,6 @@ from node.errors import NodeError, NotRunningError
 from node.founding import Founding, found_swarm
 from node.home import Home
 from protocol.policy import DEMO
-from trainer.task import built_in_directory
 
 _START_TIMEOUT_S: Final = 120
 _POLL_S: Final = 0.5
@@ -38,7 +37,8 @@ class DemoPlan:
         nodes: How many node processes.
         merges: End after this many verified merges.
         minutes: Give up after this long.
-        tier: Tier of the built-in task.
+        task: The task's directory.
+        tier: Its tier.
         seed: Seeds the agents' choices; None leaves them to chance.
         directory: Where the nodes' homes go.
     """
@@ -46,6 +46,7 @@ class DemoPlan:
     nodes: int
     merges: int
     minutes: float
+    task: Path
     tier: str
     seed: int | None
     directory: Path
@@ -97,7 +98,7 @@ def run_demo(plan: DemoPlan, watch: Callable[[list[DemoNode], float], None]) -> 
         DemoNode(f"node-{number + 1}", Home(plan.directory / f"node-{number + 1}"))
         for number in range(plan.nodes)
     ]
-    found_swarm(nodes[0].home, Founding("demo", built_in_directory(), plan.tier, DEMO))
+    found_swarm(nodes[0].home, Founding("demo", plan.task, plan.tier, DEMO))
     with _running(nodes, plan, lambda: watch(nodes, time.monotonic() - started_s)):
         enough = _watch_until_merged(nodes, plan, started_s, watch)
         for node in nodes:

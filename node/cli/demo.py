@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import json_option, print_json, require_linux
+from node.cli.options import find_task, json_option, print_json, require_linux, task_option
 
 
 @click.command()
@@ -20,12 +20,8 @@ from node.cli.options import json_option, print_json, require_linux
     "--minutes", type=click.FloatRange(0.1), default=15, show_default=True, metavar="M",
     help="Give up after M minutes, with exit code 1.",
 )  # fmt: skip
-@click.option(
-    "--tier",
-    type=click.Choice(["smoke", "laptop", "confirm", "long"]),
-    default="smoke",
-    show_default=True,
-)
+@task_option
+@click.option("--tier", default="smoke", show_default=True, help="The task's tier.")
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -39,6 +35,7 @@ def demo(
     nodes: int,
     merges: int,
     minutes: float,
+    task: str,
     tier: str,
     home: Path | None,
     seed: int | None,
@@ -55,9 +52,16 @@ def demo(
     from node.demo import DemoPlan, run_demo
     from node.demo_display import DemoDisplay, print_result
 
+    task_directory = find_task(task)
     directory = home.expanduser().absolute() if home else Path(tempfile.mkdtemp(prefix="swarm-"))
     plan = DemoPlan(
-        nodes=nodes, merges=merges, minutes=minutes, tier=tier, seed=seed, directory=directory
+        nodes=nodes,
+        merges=merges,
+        minutes=minutes,
+        task=task_directory,
+        tier=tier,
+        seed=seed,
+        directory=directory,
     )
     try:
         with DemoDisplay(Console(stderr=True), merges=merges) as display:

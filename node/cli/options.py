@@ -29,6 +29,33 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
 
 
+def task_option(command: F) -> F:
+    """Add `--task`; the command receives `task`, which `find_task` turns into a directory."""
+    return click.option(
+        "--task",
+        default="bytes-gpt",
+        show_default=True,
+        metavar="NAME|DIR",
+        help="A built-in task, or a task's directory.",
+    )(command)
+
+
+def find_task(task: str) -> Path:
+    """The directory of a built-in task, or the directory that was named.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    from node.errors import UsageError
+    from trainer.job import TrainerError
+    from trainer.task import built_in_directory
+
+    try:
+        return Path(task) if Path(task).is_dir() else built_in_directory(task)
+    except TrainerError as error:
+        raise UsageError(f"{error}, and {task!r} is not a directory") from error
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout."""
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, sort_keys=False))
@@ -48,4 +75,12 @@ def require_linux() -> None:
         raise click.ClickException("native Windows is not supported; use WSL2")
 
 
-__all__ = ["Home", "home_option", "json_option", "print_json", "require_linux"]
+__all__ = [
+    "Home",
+    "find_task",
+    "home_option",
+    "json_option",
+    "print_json",
+    "require_linux",
+    "task_option",
+]
