@@ -18,6 +18,11 @@ invariance and anytime valid testing"; H. Wang, A. Ramdas (2023), "Anytime-valid
 confidence sequences for Gaussian means with unknown variance". The derivation is repeated in
 docs/adr/0001-verdict.md.
 
+The same null hypothesis can be tested against an alternative in which some verifiers' pairs stand
+apart: theirs come from N(b sigma, sigma^2) with b = 0, or with a wide b ~ N(0, 1/a) for each of
+them, a = `APART_PRECISION`. Only Q and the factors change (`e_value_apart`); it is an e-process for
+the same reason.
+
 The floor is a scale below which differences are not credited with precision: on one machine the
 same arithmetic noise can shift every pair by the same few millionths, and a scale learnt from them
 alone would call that significant. It only ever adds to V, which can only lower e where S > 0; where
@@ -26,9 +31,10 @@ S <= 0, e stays below 1 either way, so the bound alpha is kept.
 This file knows sums of integers. It refuses to know what a record or a verifier is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from math import isqrt
+from math import prod
 from typing import Final
 
 from swarm.fixed_point import BITS, multiply, power, ratio, square_root, student_t_cdf
@@ -37,14 +43,14 @@ EFFECT_PRECISION: Final = (1, 10)
 """c = 1/10: effects of about three standard deviations are expected. Smaller values decide very
 large effects a pair earlier and 2-sigma effects later; measured by `make bench-verdict`."""
 
+APART_PRECISION: Final = (1, 20)
+"""a = 1/20: a verifier that stands apart may do so by about four or five standard deviations."""
+
 FLOOR_DIVISOR: Final = 8
 """The scale floor is tau / 8: noise an eighth of the smallest gain that matters costs nothing."""
 
 EVIDENCE_CACHE_SIZE: Final = 1 << 16
 """E-values kept: a ledger asks for the same prefixes again each time a pair is added."""
-
-DOUBLINGS_MAX: Final = 64
-"""Doublings when a bound is searched: more than a metric has bits."""
 
 COUNT_SEARCHED_MAX: Final = 64
 """Pairs up to which `pairs_min` looks: the largest cap that a policy may set."""
@@ -131,36 +137,37 @@ def pairs_min(threshold: int) -> int:
     return COUNT_SEARCHED_MAX
 
 
-def lower_bound(gains: Gains, floor_micro: int, threshold: int) -> int | None:
-    """Largest m such that the pairs reject "the mean gain is at most m".
-
-    The evidence against that falls as m rises, so m is found by doubling steps down from the mean
-    and halving back. Inverting an e-process gives a bound that holds at every stopping time.
+def e_value_apart(
+    gains: Gains, apart: Sequence[Gains], floor_micro: int, *, own_means: bool
+) -> int:
+    """Evidence for a mean gain above zero when some verifiers' pairs stand apart.
 
     Args:
-        gains: Some pairs, at least one.
+        gains: The pairs of all other verifiers, at least one.
+        apart: The pairs of each verifier that stands apart, at least one each.
         floor_micro: The scale floor.
-        threshold: Fixed-point evidence that rejects.
-
-    Returns:
-        The bound in micro-units; None when so few pairs reject nothing, however low.
+        own_means: Whether each of them has a mean of its own; else theirs is zero.
     """
-    if gains.count < pairs_min(threshold):
-        return None
-    mean = gains.total // gains.count
-    spread = isqrt(gains.above(mean).squares // gains.count) + floor_micro
-    high, step = mean, max(1, spread // 2)
-    for _ in range(DOUBLINGS_MAX):
-        low = mean - step
-        if e_value(gains.above(low), floor_micro) >= threshold:
-            break
-        high, step = low, 2 * step
-    else:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if e_value(gains.above(middle), floor_micro) >= threshold:
-            low = middle
-        else:
-            high = middle
-    return low
+    c_above, c_below = EFFECT_PRECISION
+    weight = gains.count * c_below + c_above
+    together = sum(apart, gains)
+    n = together.count
+    # Everything is multiplied by all denominators, so that the ratios below are exact.
+    scale = weight
+    factor = ratio(c_above, weight)
+    explained_apart = 0
+    if own_means:
+        a_above, a_below = APART_PRECISION
+        weights = [item.count * a_below + a_above for item in apart]
+        scale *= prod(weights)
+        for item, own_weight in zip(apart, weights, strict=True):
+            factor = factor * a_above // own_weight
+            explained_apart += item.total**2 * a_below * (scale // own_weight)
+    spread = (together.squares + n * floor_micro**2) * scale
+    explained = gains.total**2 * c_below * (scale // weight)
+    residual = spread - explained - explained_apart
+    assert residual > 0, "the floor keeps the residual positive"
+    likelihood = power(ratio(spread, residual), n)
+    mixture = square_root(multiply(likelihood, factor))
+    tail = student_t_cdf(n, ratio(explained, explained + residual), negative=gains.total < 0)
+    return 2 * multiply(mixture, tail)

@@ -11,30 +11,24 @@ stands, whatever comes after:
 5. *verified*, when they show it to be above zero and enough verifiers took part.
 
 Without a crossing the hypothesis is *parked* when the evidence after a few pairs is below one half
-(more pairs may still change that), and *undecided* otherwise. Evidence for 4 and 5 holds only if it
-holds after leaving out any `liars` verifiers; it takes more than `liars` verifiers to park.
+(more pairs may still change that), and *undecided* otherwise. Evidence for 4 and 5 holds whoever
+the `liars` are (`swarm.liars`), and it takes more than `liars` verifiers to park.
 
 Parts 1 to 3 only ever refute, so the bound alpha on false verification rests on the e-process
 alone (`swarm.evidence`). This file knows pairs and the policy; which trials count is decided in
 `swarm.counting`, and nothing here knows time, membership or order of arrival.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
-from protocol.policy import PERMILLE, Policy
+from protocol.policy import Policy
 from protocol.records import Status
-from swarm.evidence import (
-    Gains,
-    lower_bound,
-    pairs_min,
-    remembered_e_value,
-    scale_floor_micro,
-)
+from swarm.evidence import Gains, scale_floor_micro
 from swarm.fixed_point import BITS, ONE
+from swarm.liars import Guard, evidence, is_doubted, is_shown, lower_bound
 
 VerdictStatus: TypeAlias = Literal["verified", "refuted", "undecided", "parked"]
 
@@ -100,8 +94,7 @@ class Verdict:
             same ones cannot help.
         verifiers: Members whose pairs gave a gain, up to the decision, in order of appearance.
         gains: Their pairs' statistics, in the same order.
-        liars: Verifiers that evidence and interval leave out.
-        floor_micro: The scale floor.
+        guard: Against what evidence and interval have to stand.
         trials: Record ids of the counted trials up to the decision.
         gain_micro: Mean gain; None without any.
         metric_micro: Mean metric of the child over the pairs that gave a gain.
@@ -113,8 +106,7 @@ class Verdict:
     awaits_verifiers: bool
     verifiers: tuple[bytes, ...]
     gains: tuple[Gains, ...]
-    liars: int
-    floor_micro: int
+    guard: Guard
     trials: tuple[bytes, ...]
     gain_micro: int | None
     metric_micro: int | None
@@ -133,19 +125,18 @@ class Verdict:
     @property
     def evidence_milli(self) -> int:
         """Evidence for a gain in thousandths, after the worst exclusion of `liars` verifiers."""
-        rests = _leaving_out(self.gains, self.liars)
-        evidence = min(remembered_e_value(rest, self.floor_micro) for rest in rests)
-        return min((evidence * 1000) >> BITS, EVIDENCE_MILLI_MAX)
+        value = evidence(self.gains, self.guard)
+        return min((value * 1000) >> BITS, EVIDENCE_MILLI_MAX)
 
     @property
     def low_micro(self) -> int | None:
         """Lower bound of the mean gain (see `INTERVAL_ERROR_PPM`); None while unbounded."""
-        return _interval(self.gains, self.liars, self.floor_micro)[0]
+        return _interval(self.gains, self.guard)[0]
 
     @property
     def high_micro(self) -> int | None:
         """Upper bound of the mean gain; None while unbounded."""
-        return _interval(self.gains, self.liars, self.floor_micro)[1]
+        return _interval(self.gains, self.guard)[1]
 
 
 def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
@@ -156,7 +147,7 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
         policy: The swarm's policy.
         liars: Verifiers still to be left out: the policy's number less those already voided.
     """
-    scan = _Scan(policy, liars)
+    scan = Scan(policy, liars)
     decision: tuple[VerdictStatus, str] | None = None
     used: list[Pair] = []
     for pair in pairs:
@@ -175,8 +166,7 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
         awaits_verifiers=awaits_verifiers,
         verifiers=tuple(scan.gains),
         gains=tuple(scan.gains.values()),
-        liars=liars,
-        floor_micro=scan.floor_micro,
+        guard=scan.guard,
         trials=tuple(pair.trial for pair in used),
         gain_micro=_mean([pair.gain_micro for pair in measured]),
         metric_micro=_mean([pair.child_micro for pair in measured]),
@@ -184,15 +174,19 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
     )
 
 
-class _Scan:
-    """The state of one pass over the pairs."""
+class Scan:
+    """One pass over the counted pairs: take them in order, and ask after each what was crossed.
+
+    Attributes:
+        guard: Against what evidence has to stand.
+        gains: Statistics of the pairs so far by verifier, in order of appearance.
+    """
 
     def __init__(self, policy: Policy, liars: int) -> None:
         self._policy = policy
         self._liars = liars
-        self.floor_micro = scale_floor_micro(policy.tau_micro)
+        self.guard = Guard(liars, policy.max_verifiers, scale_floor_micro(policy.tau_micro))
         self._threshold = ONE * 1_000_000 // policy.alpha_ppm
-        self._pairs_min = pairs_min(self._threshold)
         self._failures: dict[bytes, Status] = {}
         self._costs: dict[bytes, list[int]] = {}
         self._losses: list[tuple[int, bytes]] = []
@@ -236,10 +230,7 @@ class _Scan:
         """What to say when no boundary was crossed."""
         by_verifier = list(self.gains.values())
         count = sum(gains.count for gains in by_verifier)
-        if count >= self._policy.park_pairs and all(
-            remembered_e_value(rest, self.floor_micro) < PARK_BELOW
-            for rest in _leaving_out(sorted(by_verifier, key=_mean_order), self._liars)
-        ):
+        if count >= self._policy.park_pairs and is_doubted(by_verifier, self.guard, PARK_BELOW):
             return "parked", "the first pairs speak against a gain"
         if exhausted:
             return "undecided", "the pairs that may count are used up"
@@ -248,16 +239,8 @@ class _Scan:
         return "undecided", "more pairs are needed"
 
     def _shown(self, by_verifier: list[Gains]) -> bool:
-        """Whether the mean is above zero even without any `liars` of the verifiers."""
-        if len(by_verifier) <= self._liars:
-            return False
-        strongest_first = sorted(by_verifier, key=_mean_order, reverse=True)
-        return all(
-            rest.total > 0
-            and rest.count >= self._pairs_min
-            and remembered_e_value(rest, self.floor_micro) >= self._threshold
-            for rest in _leaving_out(strongest_first, self._liars)
-        )
+        """Whether the mean is above zero, whoever the liars are."""
+        return is_shown(by_verifier, self.guard, self._threshold)
 
     def _large_loss_verifiers(self) -> int:
         """Verifiers with a loss far outside the magnitudes of all pairs."""
@@ -277,39 +260,14 @@ class _Scan:
         return _low_median(medians) > self._policy.cost_ratio_permille
 
 
-def _leaving_out(by_verifier: Sequence[Gains], liars: int) -> Iterator[Gains]:
-    """Pooled gains for every way of leaving out `liars` verifiers, the first ones first."""
-    everything = sum(by_verifier, Gains())
-    for left_out in combinations(by_verifier, min(liars, len(by_verifier))):
-        gone = sum(left_out, Gains())
-        yield Gains(
-            everything.count - gone.count,
-            everything.total - gone.total,
-            everything.squares - gone.squares,
-        )
-
-
 @lru_cache(maxsize=INTERVALS_CACHE_SIZE)
-def _interval(
-    by_verifier: tuple[Gains, ...], liars: int, floor_micro: int
-) -> tuple[int | None, int | None]:
-    """Confidence interval of the mean gain that holds without any `liars` of the verifiers."""
-    rests = [rest for rest in _leaving_out(by_verifier, liars) if rest.count]
-    if not rests:
-        return None, None
+def _interval(by_verifier: tuple[Gains, ...], guard: Guard) -> tuple[int | None, int | None]:
+    """Confidence interval of the mean gain, whoever the liars are."""
     threshold = ONE * 1_000_000 // INTERVAL_ERROR_PPM
-    lows = [lower_bound(rest, floor_micro, threshold) for rest in rests]
-    highs = [lower_bound(rest.below(0), floor_micro, threshold) for rest in rests]
-    known_lows = [bound for bound in lows if bound is not None]
-    known_highs = [-bound for bound in highs if bound is not None]
-    return (
-        min(known_lows) if len(known_lows) == len(lows) else None,
-        max(known_highs) if len(known_highs) == len(highs) else None,
-    )
-
-
-def _mean_order(gains: Gains) -> int:
-    return gains.total * PERMILLE // gains.count
+    low = lower_bound(by_verifier, guard, threshold)
+    flipped = [gains.below(0) for gains in by_verifier]
+    minus_high = lower_bound(flipped, guard, threshold)
+    return low, None if minus_high is None else -minus_high
 
 
 def _mean(values: Sequence[int | None]) -> int | None:
