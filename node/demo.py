@@ -132,7 +132,7 @@ def _running(nodes: list[DemoNode], plan: DemoPlan, tick: Callable[[], None]) ->
 def _start(node: DemoNode, plan: DemoPlan, number: int, bootstrap: tuple[str, ...]) -> None:
     node.home.create()
     command = [sys.executable, "-m", "node", "join", "--home", str(node.home.root)]
-    command += ["--exit-with-parent"]
+    command += ["--exit-with-parent", str(os.getpid())]
     for address in bootstrap:
         command += ["--bootstrap", address]
     if plan.seed is not None:

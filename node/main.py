@@ -1,7 +1,7 @@
 """Running a node in the foreground: signals, the announcement, and one clear error at the end."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import trio
 
@@ -29,14 +29,18 @@ def run_until_signalled(home: Home, config: Config, *, announce: Callable[[str],
 
 
 async def _run(home: Home, config: Config, announce: Callable[[str], None]) -> None:
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            # Listened to from the start: reaching a peer can take long, and must be stoppable.
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             await nursery.start(Node(home, config).run)
             for address in home.address.read_text().split():
                 announce(address)
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
-                break
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -335,13 +335,20 @@ class Node:
         }
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux)."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however that happens (Linux).
+
+    Args:
+        parent: The parent's process id. It may be 1: in a container the demo itself is.
+
+    Raises:
+        NodeError: The parent has ended already.
+    """
     import ctypes
     import signal
 
     libc = ctypes.CDLL(None, use_errno=True)
     pr_set_pdeathsig = 1
     libc.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         raise NodeError("the parent process has ended already")

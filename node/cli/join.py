@@ -34,8 +34,8 @@ from node.cli.options import Home, home_option, require_linux
     help="Who proposes changes; `none` only verifies others'.  [default: offline]",
 )  # fmt: skip
 @click.option("--seed", type=int, envvar="SWARM_SEED", help="Seeds the agent's choices.")
-@click.option("--exit-with-parent", is_flag=True, hidden=True)
-def join(*, home: Home, exit_with_parent: bool, **flags: Any) -> None:
+@click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)
+def join(*, home: Home, exit_with_parent: int | None, **flags: Any) -> None:
     """Run a node: join a swarm through --bootstrap, or go on where this home stopped.
 
     The node's addresses are printed, and written to the file `address` in its home, once it
@@ -47,8 +47,8 @@ def join(*, home: Home, exit_with_parent: bool, **flags: Any) -> None:
     from node.main import run_until_signalled
     from node.service import die_with_parent
 
-    if exit_with_parent:
-        die_with_parent()
+    if exit_with_parent is not None:
+        die_with_parent(exit_with_parent)
     home.create()
     config = make_config(home.config, flags)
     set_up_logging(home.log)
