@@ -11,12 +11,12 @@ from pathlib import Path
 
 from node import clock
 from node.blobs import BlobStore
-from node.errors import NodeError, UsageError
+from node.errors import NodeError, StoreCorruptError, UsageError
 from node.home import Home
 from node.identity import load_or_create_identity
 from node.store import RecordStore
 from protocol.envelope import open_envelope, seal
-from protocol.errors import FieldError
+from protocol.errors import FieldError, WireError
 from protocol.policy import Policy
 from protocol.records import DataRef, Genesis, Metric, Record, TaskRef
 from trainer.data import unpack
@@ -109,6 +109,7 @@ def load_genesis(store: RecordStore) -> Record | None:
 
     Raises:
         NodeError: The store names a swarm whose genesis it does not hold.
+        StoreCorruptError: The stored genesis is damaged.
     """
     swarm = store.setting(SWARM_SETTING)
     if swarm is None:
@@ -116,4 +117,10 @@ def load_genesis(store: RecordStore) -> Record | None:
     envelopes = store.envelopes([swarm])
     if not envelopes:
         raise NodeError("the store has lost its genesis record; join the swarm again")
-    return open_envelope(envelopes[0], swarm=None)
+    try:
+        return open_envelope(envelopes[0], swarm=None)
+    except WireError as error:
+        raise StoreCorruptError(
+            f"the stored genesis record is damaged ({error}); move the records file away and join"
+            " the swarm again"
+        ) from error

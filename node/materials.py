@@ -13,7 +13,7 @@ import trio
 from gossip.errors import BlobUnavailableError
 from gossip.net.host import Network
 from node.blobs import BlobStore
-from node.errors import NodeError
+from node.errors import NodeError, StoreError
 from protocol import limits
 from protocol.records import Genesis
 from trainer.task import BUNDLE_BYTES_MAX, Task, open_bundle
@@ -38,6 +38,7 @@ class Materials:
         self._genesis = genesis
         self._blobs = blobs
         self._network = network
+        self._fetching: dict[bytes, trio.Lock] = {}
 
     async def task(self) -> Task:
         """The swarm's task; waits until a peer delivers it.
@@ -68,6 +69,7 @@ class Materials:
 
         Raises:
             ScriptUnavailableError: No connected peer has it, or it is not UTF-8.
+            StoreError: It cannot be written here, or its file is damaged.
         """
         if not self._blobs.has(digest):
             try:
@@ -101,10 +103,30 @@ class Materials:
                 await self._fetch(digest, size_limit)
             except BlobUnavailableError as error:
                 _log.info("waiting for a blob: %s", error)
-                await trio.sleep(delay_s)
-                delay_s = min(_RETRY_MAX_S, delay_s * 2)
+            except StoreError as error:
+                _log.warning("waiting for a blob: %s", error)
+            else:
+                return
+            await trio.sleep(delay_s)
+            delay_s = min(_RETRY_MAX_S, delay_s * 2)
 
     async def _fetch(self, digest: bytes, size_limit: int) -> None:
-        partial = self._blobs.partial(digest)
-        await self._network.fetch_blob(digest, size_limit, partial)
-        await trio.to_thread.run_sync(self._blobs.adopt, digest, partial)
+        """Fetch one blob; who asks for it at the same time waits for the same download.
+
+        Raises:
+            BlobUnavailableError: No connected peer delivered it.
+            StoreError: It cannot be written.
+        """
+        lock = self._fetching.setdefault(digest, trio.Lock())
+        try:
+            async with lock:
+                if self._blobs.has(digest):
+                    return
+                partial = self._blobs.partial(digest)
+                await self._network.fetch_blob(digest, size_limit, partial)
+                await trio.to_thread.run_sync(self._blobs.adopt, digest, partial)
+        except OSError as error:
+            raise StoreError(f"cannot write a blob: {error.strerror}") from error
+        finally:
+            if not lock.locked():
+                self._fetching.pop(digest, None)

@@ -183,6 +183,9 @@ class Steward:
                     done.add(view.body.source)
                 except ScriptUnavailableError:
                     missing = True
+                except StoreError as error:
+                    _log.warning("a hypothesis's script is not kept here: %s", error)
+                    missing = True
             with trio.move_on_after(_SCRIPTS_RETRY_S if missing else 60.0):
                 await event.wait()
 

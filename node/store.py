@@ -136,8 +136,15 @@ class RecordStore:
         return count
 
     def setting(self, name: str) -> bytes | None:
-        """A stored setting, such as the swarm id."""
-        value = self._database.execute("SELECT value FROM setting WHERE name=?", (name,)).get
+        """A stored setting, such as the swarm id.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        try:
+            value = self._database.execute("SELECT value FROM setting WHERE name=?", (name,)).get
+        except apsw.Error as error:
+            raise self._translated(error) from error
         return None if value is None else bytes(value)
 
     def put_setting(self, name: str, value: bytes) -> None:
