@@ -10,6 +10,7 @@ puts them in order and signs what comes out.
 """
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _CLAIM_LEASE_S: Final = 300
 _SURE_TAUS: Final = 10
 """A first screening gain of this many tau needs no second run to be worth others' time."""
 _SCREENS_MAX: Final = 2
+_ABSENT_FIRST_S: Final = 1.0
+_ABSENT_MAX_S: Final = 60.0
+"""A script that no peer has is asked for again after a while, twice as long each time."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ class Researcher:
         self._proposer = proposer
         self._seed = seed
         self._running: set[tuple[bytes, int]] = set()
-        self._unusable: set[bytes] = set()
+        self._unusable: dict[bytes, tuple[float, float]] = {}
         self._watched: dict[trio.CancelScope, Callable[[], bool]] = {}
         self._digests: dict[bytes, bytes | None] = {}
         self._changed = trio.Event()
@@ -199,8 +203,13 @@ class Researcher:
             alive=self._tools.alive(),
             now_ms=clock.now_ms(),
             running=frozenset(self._running),
-            unusable=frozenset(self._unusable),
+            unusable=self._unusable_now(),
         )
+
+    def _unusable_now(self) -> frozenset[bytes]:
+        """Hypotheses whose scripts cannot be run, or not yet."""
+        now_s = trio.current_time()
+        return frozenset(item for item, (until_s, _) in self._unusable.items() if until_s > now_s)
 
     def _share_allows(self) -> bool:
         """Whether verifying stays within the policy's share of this node's time."""
@@ -241,13 +250,16 @@ class Researcher:
             await self._publish(trial)
             self._news_of_arms("verified pair", task.pair, body.title, arms, task.hypothesis)
         except (ScriptUnavailableError, SourceError) as error:
-            # Nobody runs a script that breaks the limits; one that is missing may come later.
-            if isinstance(error, SourceError):
-                self._unusable.add(task.hypothesis)
+            # Nobody runs a script that breaks the limits; one that is missing may come later, and
+            # must not keep the worker from everything else until then.
+            delay_s = math.inf
+            if isinstance(error, ScriptUnavailableError):
+                _, last_s = self._unusable.get(task.hypothesis, (0.0, _ABSENT_FIRST_S / 2))
+                delay_s = min(_ABSENT_MAX_S, 2 * last_s)
+            self._unusable[task.hypothesis] = (trio.current_time() + delay_s, delay_s)
             self._tools.activity.news(
                 clock.now_ms(), f"cannot verify “{body.title}”: {error}", task.hypothesis
             )
-            await trio.sleep(_IDLE_S)
         finally:
             self._running.discard(slot)
 
