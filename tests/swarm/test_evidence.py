@@ -48,7 +48,7 @@ def log_evidence_by_definition(values: list[int], floor: int) -> float:
     log_sigma = log_sigma_grid(squares, n)
     sigma = np.exp(log_sigma)[:, None]
     null = -n * log_sigma - squares / (2 * sigma[:, 0] ** 2)
-    effect = np.linspace(0, 40, 1601)[None, :]
+    effect = np.linspace(0, 25, 4001)[None, :]
     log_likelihood = -n * np.log(sigma) - squares / (2 * sigma**2)
     log_likelihood = log_likelihood + effect * total / sigma - n * effect**2 / 2
     log_prior = math.log(2) + 0.5 * math.log(C / (2 * math.pi)) - C * effect**2 / 2
