@@ -27,11 +27,12 @@ from node.claims import Claims
 from node.errors import NodeError, StoreError
 from node.intake import Intake
 from node.materials import Materials, ScriptUnavailableError
+from node.trial_logs import TrialLogs
 from protocol import limits
 from protocol.envelope import peek_id, seal
 from protocol.keys import SigningKey
 from protocol.notices import Claim, seal_notice
-from protocol.records import Body, Hypothesis, Origin
+from protocol.records import Body, Hypothesis, Origin, Purpose
 from protocol.schema import printable
 from swarm.ledger import Ledger
 from swarm.memory import experiences
@@ -76,6 +77,7 @@ class Tools:
         publisher: Tells others.
         claims: What others run now.
         activity: Tells people.
+        logs: Keeps what runs printed.
         alive: Members that were heard of lately, by their key.
     """
 
@@ -86,6 +88,7 @@ class Tools:
     publisher: Publisher
     claims: Claims
     activity: Activity
+    logs: TrialLogs
     alive: Callable[[], frozenset[bytes]]
 
 
@@ -246,6 +249,7 @@ class Researcher:
             )
             if arms is None:
                 return
+            self._keep_logs(task.hypothesis, "verify", task.pair, arms)
             trial = self._tools.bench.trial(task.hypothesis, "verify", task.pair, arms)
             await self._publish(trial)
             self._news_of_arms("verified pair", task.pair, body.title, arms, task.hypothesis)
@@ -396,6 +400,7 @@ class Researcher:
         )
         identity = await self._publish(hypothesis)
         for number, pair in enumerate(arms):
+            self._keep_logs(identity, "screen", number, pair)
             await self._publish(self._tools.bench.trial(identity, "screen", number, pair))
         self._news_of_arms("screened", None, proposal.title, arms[-1], identity)
 
@@ -411,6 +416,15 @@ class Researcher:
             raise NodeError("this node's own record was rejected; see its log")
         await self._tools.publisher.publish_record(envelope)
         return peek_id(envelope)
+
+    def _keep_logs(
+        self, hypothesis: bytes, purpose: Purpose, pair: int, arms: tuple[Outcome, Outcome]
+    ) -> None:
+        """Keep what the child printed, and the parent where it failed."""
+        name = f"{hypothesis.hex()[:16]}-{purpose}-{pair}"
+        self._tools.logs.keep(f"{name}-child", arms[1].log_tail)
+        if arms[0].status != "ok":
+            self._tools.logs.keep(f"{name}-parent", arms[0].log_tail)
 
     def _entry_source(self, entry: bytes) -> bytes:
         return self._ledger.entries[entry].source

@@ -38,6 +38,7 @@ from node.runner import open_runner
 from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_sandbox
 from node.stewardship import Steward
 from node.store import RecordStore
+from node.trial_logs import TrialLogs
 from protocol.envelope import open_envelope
 from protocol.errors import WireError
 from protocol.records import Genesis, Record
@@ -107,6 +108,7 @@ class Node:
                     publisher=network,
                     claims=desk.claims,
                     activity=self._activity,
+                    logs=TrialLogs(self._home.trial_logs),
                     alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
                 )
                 self._write_address(network)

@@ -31,8 +31,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seed of everything random.",
 )
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Bytes to score on. `test` is for a final report: no search ever sees those.",
+)
 @json_option
-def run_task(*, path: Path, tier: str, seed: int, as_json: bool) -> None:
+def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> None:
     """Train one script in the sandbox and print its metric.
 
     PATH is a task's directory, whose genesis script for the tier is trained, or a training script
@@ -45,13 +52,14 @@ def run_task(*, path: Path, tier: str, seed: int, as_json: bool) -> None:
     try:
         task, directory, script = _what_to_run(path, tier)
         job = task.job(tier, script, seed)
-        outcome = _train(task, directory, job)
+        outcome = _train(task, directory, job, split)
     except TrainerError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        print_json(_report(task, tier, seed, outcome))
+        print_json({"split": split, **_report(task, tier, seed, outcome)})
     elif outcome.metric_micro is not None:
-        click.echo(f"{task.metric.name}: {_decimal(outcome.metric_micro)}")
+        name = task.metric.name if split == "validation" else f"{task.metric.name} on {split}"
+        click.echo(f"{name}: {_decimal(outcome.metric_micro)}")
     if outcome.status != "ok":
         if outcome.log_tail:
             click.echo(outcome.log_tail.rstrip(), err=True)
@@ -85,7 +93,7 @@ def _cache() -> Path:
     return Path(base) / "swarm-node"
 
 
-def _train(task: Task, directory: Path, job: Job) -> Outcome:
+def _train(task: Task, directory: Path, job: Job, split: str) -> Outcome:
     import trio
 
     from node.errors import NodeError
@@ -96,15 +104,18 @@ def _train(task: Task, directory: Path, job: Job) -> Outcome:
     async def train() -> Outcome | None:
         files = {
             name: cached(_cache() / "data", directory, task.splits[name])
-            for name in ("train", "validation")
+            for name in ("train", split)
         }
         outcome = None
-        with _shown() as show, trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with (
+            _ProgressBar() as show,
+            trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        ):
             async with (
                 open_runner(
                     sandbox,
                     train=files["train"],
-                    validation=files["validation"],
+                    validation=files[split],
                     stage_home=_cache() / "worker",
                 ) as runner,
                 trio.open_nursery() as nursery,
@@ -136,7 +147,7 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
         scope.cancel()
 
 
-class _shown:  # noqa: N801  (used as a function: a context manager with one state)
+class _ProgressBar:
     """Shows progress on stderr: a bar in a terminal, a line per stage elsewhere."""
 
     def __enter__(self) -> Callable[[Progress], None]:
