@@ -22,9 +22,11 @@ from gossip.net.host import Network
 from node import clock, news, view
 from node.activity import Activity, Work
 from node.agent.offline import OfflineProposer
+from node.author import Author
 from node.bench import Bench
 from node.blobs import BlobStore
 from node.config import Config, expand_bootstrap
+from node.control import serve_control
 from node.desk import Desk
 from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
@@ -33,12 +35,13 @@ from node.home import Home
 from node.identity import load_or_create_identity
 from node.intake import Intake
 from node.materials import Materials
-from node.research import Researcher, Tools
+from node.research import Researcher
 from node.runner import open_runner
 from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_sandbox
 from node.stewardship import Steward
 from node.store import RecordStore
 from node.trial_logs import TrialLogs
+from node.workbench import Tools
 from protocol.envelope import open_envelope
 from protocol.errors import WireError
 from protocol.records import Genesis, Record
@@ -95,28 +98,15 @@ class Node:
                 self._intake = desk.intake = intake
                 await nursery.start(intake.run)
                 await network.enter(genesis.id)
-                methods = self._methods(key.public, intake, network, store)
-                from node.control import serve_control
-
+                methods = self._methods(key.public, intake, network)
                 await nursery.start(serve_control, self._home.control, methods)
                 materials = Materials(body, blobs, network)
-                tools = partial(
-                    Tools,
-                    key=key,
-                    intake=intake,
-                    materials=materials,
-                    publisher=network,
-                    claims=desk.claims,
-                    activity=self._activity,
-                    logs=TrialLogs(self._home.trial_logs),
-                    alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
-                )
+                author = Author(key, intake, network)
                 self._write_address(network)
                 task_status.started()
                 self._sandbox = await self._choose_sandbox()
                 steward = Steward(
-                    key=key,
-                    intake=intake,
+                    author=author,
                     desk=desk,
                     network=network,
                     materials=materials,
@@ -127,7 +117,7 @@ class Node:
                 if self._sandbox is None:
                     await trio.sleep_forever()
                 else:
-                    await self._research(self._sandbox, tools, network, desk)
+                    await self._research(self._sandbox, author, materials, network, desk)
                     await trio.sleep_forever()
 
     # -- start ----------------------------------------------------------------------------------
@@ -223,12 +213,17 @@ class Node:
 
     # -- research -------------------------------------------------------------------------------
 
-    async def _research(self, sandbox: Sandbox, tools: Any, network: Network, desk: Desk) -> None:
+    async def _research(
+        self,
+        sandbox: Sandbox,
+        author: Author,
+        materials: Materials,
+        network: Network,
+        desk: Desk,
+    ) -> None:
+        """Fetch what training needs, learn what was signed before, and let the workers work."""
         config = self._config
-        materials: Materials = tools.keywords["materials"]
-        intake: Intake = tools.keywords["intake"]
-        key = tools.keywords["key"]
-        genesis = intake.ledger.genesis_body
+        genesis = author.intake.ledger.genesis_body
         try:
             task = await materials.task()
             task.tier(genesis.tier)
@@ -242,14 +237,23 @@ class Node:
             stage_home=self._home.worker_code,
             slots=config.workers,
         ) as runner:
-            bench = Bench(runner, partial(task.job, genesis.tier), key)
-            await self._wait_reconciled(network, intake, key.public)
+            bench = Bench(runner, partial(task.job, genesis.tier), author.key)
+            await self._wait_reconciled(network, author)
             await self._measure_genesis(bench, await materials.script(genesis.source))
+            tools = Tools(
+                author=author,
+                materials=materials,
+                bench=bench,
+                claims=desk.claims,
+                activity=self._activity,
+                logs=TrialLogs(self._home.trial_logs),
+                alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
+            )
             proposer = OfflineProposer() if config.agent == "offline" else None
             seed = config.seed
             if seed is None:
-                seed = int.from_bytes(key.public[:8], "big")
-            self._researcher = Researcher(tools(bench=bench), proposer, seed)
+                seed = int.from_bytes(author.key.public[:8], "big")
+            self._researcher = Researcher(tools, proposer, seed)
             desk.on_claim = self._researcher.on_change
             if self._finishing:
                 self._researcher.finish()
@@ -269,9 +273,10 @@ class Node:
             _log.error("the genesis script ended as %s: %s", outcome.status, outcome.reason)
             self._activity.news(clock.now_ms(), f"the genesis script ended as {outcome.status}")
 
-    async def _wait_reconciled(self, network: Network, intake: Intake, me: bytes) -> None:
+    async def _wait_reconciled(self, network: Network, author: Author) -> None:
         """Learn from a peer what this node signed before, unless it cannot have signed anything."""
-        if not self._config.bootstrap and not intake.ledger.has_trials_by(me):
+        signed_before = author.intake.ledger.has_trials_by(author.key.public)
+        if not self._config.bootstrap and not signed_before:
             return
         with trio.move_on_after(_RECONCILE_TIMEOUT_S) as scope:
             await network.wait_reconciled()
@@ -293,9 +298,7 @@ class Node:
         if self._researcher is not None:
             self._researcher.on_change()
 
-    def _methods(
-        self, me: bytes, intake: Intake, network: Network, store: RecordStore
-    ) -> Mapping[str, Any]:
+    def _methods(self, me: bytes, intake: Intake, network: Network) -> Mapping[str, Any]:
         """What the control socket answers."""
 
         def now() -> view.Running:
@@ -327,7 +330,6 @@ class Node:
                 self._activity.workers[:] = [Work("finished")] * self._config.workers
             return {"finishing": True}
 
-        del store
         return {
             "status": status,
             "lineage": lineage,

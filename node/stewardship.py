@@ -14,15 +14,13 @@ from gossip.core.rates import TokenBuckets
 from gossip.net.host import Network
 from node import clock
 from node.activity import Activity, WorkState
+from node.author import Author
 from node.desk import Desk
 from node.errors import StoreError
 from node.hardware import software_version
-from node.intake import Intake
 from node.materials import Materials, ScriptUnavailableError
 from protocol import limits
-from protocol.envelope import seal
-from protocol.keys import SigningKey
-from protocol.notices import Presence, PresenceState, seal_notice
+from protocol.notices import Presence, PresenceState
 from protocol.records import Admit, Body, Merge
 from swarm.ledger import Ledger
 
@@ -59,16 +57,15 @@ class Steward:
     def __init__(
         self,
         *,
-        key: SigningKey,
-        intake: Intake,
+        author: Author,
         desk: Desk,
         network: Network,
         materials: Materials,
         activity: Activity,
         sandbox: str,
     ) -> None:
-        self._key = key
-        self._intake = intake
+        self._author = author
+        self._key = author.key
         self._desk = desk
         self._network = network
         self._materials = materials
@@ -79,7 +76,7 @@ class Steward:
 
     @property
     def _ledger(self) -> Ledger:
-        return self._intake.ledger
+        return self._author.intake.ledger
 
     async def run(self, changed: Callable[[], trio.Event]) -> None:
         """Steward until cancelled.
@@ -96,15 +93,15 @@ class Steward:
 
     async def _keep_present(self) -> None:
         while True:
-            await self._network.publish_notice(self._presence())
+            await self._author.notify(self._presence())
             await self._admit_joiners()
             peers = len(self._desk.presences.alive(trio.current_time()))
             await trio.sleep(_PRESENCE_S + _PRESENCE_PER_PEER_S * peers)
 
-    def _presence(self) -> bytes:
+    def _presence(self) -> Presence:
         ledger = self._ledger
         work = self._activity.workers[0] if self._activity.workers else None
-        presence = Presence(
+        return Presence(
             role="agent" if self._sandbox else "observer",
             version=software_version()[:32],
             device=self._activity.device,
@@ -119,7 +116,6 @@ class Steward:
             wants_admission=bool(self._sandbox) and not ledger.is_member(self._key.public),
             addresses=tuple(self._network.addresses[: limits.ADDRESSES_MAX]),
         )
-        return seal_notice(presence, key=self._key, swarm=ledger.swarm, created_ms=clock.now_ms())
 
     async def _admit_joiners(self) -> None:
         """Sign in whoever asks, where the policy admits all and this node may."""
@@ -190,9 +186,7 @@ class Steward:
                 await event.wait()
 
     async def _publish(self, body: Body) -> None:
-        envelope = seal(body, key=self._key, swarm=self._ledger.swarm, created_ms=clock.now_ms())
         try:
-            if await self._intake.submit(envelope, local=True) == "accepted":
-                await self._network.publish_record(envelope)
+            await self._author.publish(body)
         except StoreError as error:
             _log.error("own record not stored: %s", error)
