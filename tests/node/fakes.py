@@ -1,0 +1,263 @@
+"""A whole swarm in one thread: real ledgers, stores, researchers and stewards over a fake wire.
+
+Training is replaced by a runner that reads the metric out of the script's text; everything from the
+proposal to the merged record is the node's own code.
+"""
+
+import contextlib
+import hashlib
+import random
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from gossip.errors import BlobUnavailableError
+from node.activity import Activity, Work
+from node.agent.proposal import Proposal, Proposer, ResearchView
+from node.author import Author
+from node.bench import Bench
+from node.blobs import BlobStore
+from node.desk import Desk
+from node.intake import Intake
+from node.materials import Materials
+from node.research import Researcher
+from node.stewardship import Steward
+from node.store import RecordStore
+from node.trial_logs import TrialLogs
+from node.workbench import Tools
+from protocol.envelope import open_envelope, seal
+from protocol.ids import blob_digest
+from protocol.keys import SigningKey
+from protocol.policy import DEMO, Policy
+from protocol.records import Genesis, Metric, Record, TaskRef
+from trainer.job import Budget, Evaluation, Job, Outcome, Progress
+from trainer.scorer import Bits
+
+GENESIS_SCRIPT = (
+    "GAIN = 0\n\n\ndef build_model(run):\n    pass\n\n\ndef train(run, model):\n    pass\n"
+)
+BASELINE_MICRO = 3_000_000
+RUN_S = 5.0
+
+
+def script(gain_micro: int, extra: str = "") -> str:
+    """A script that is better than the genesis script by a gain, or ends in another way."""
+    return GENESIS_SCRIPT.replace("GAIN = 0", f"GAIN = {gain_micro}") + extra
+
+
+def make_job(source: str, seed: int) -> Job:
+    """The job of a script and a seed."""
+    return Job(source, Budget("tokens", 1), Evaluation(8, 1), seed)
+
+
+class FakeRunner:
+    """Takes virtual time and computes the metric from the script, with noise from the seed.
+
+    Attributes:
+        runs: Number of runs begun.
+    """
+
+    def __init__(self, noise_micro: int = 3_000) -> None:
+        self.noise_micro = noise_micro
+        self.runs = 0
+
+    async def run(
+        self,
+        job: Job,
+        *,
+        parent_bits: Bits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Outcome:
+        self.runs += 1
+        await trio.sleep(RUN_S)
+        if on_progress is not None:
+            on_progress(Progress("train", 1.0))
+        if "CRASH" in job.script:
+            return Outcome("crashed", train_cpu_ms=10, reason="no", log_tail="\x1b[31mboom\n")
+        found = re.search(r"GAIN = (-?\d+)", job.script)
+        assert found is not None
+        # Most of the noise is shared by both arms of a pair, as it is in real training.
+        shared = random.Random(job.seed).gauss(0, 5 * self.noise_micro)
+        own = random.Random(f"{job.seed}{job.script}").gauss(0, self.noise_micro)
+        metric = BASELINE_MICRO - int(found[1]) + round(shared + own)
+        return Outcome("ok", metric, train_cpu_ms=100, score_cpu_ms=10, peak_memory_kib=1000)
+
+    async def pair(
+        self,
+        parent: Job,
+        child: Job,
+        *,
+        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
+    ) -> tuple[Outcome, Outcome]:
+        return await self.run(parent), await self.run(child)
+
+    def bits_of(self, job: Job) -> Bits | None:
+        return None
+
+
+class ListedProposer:
+    """Proposes scripts from a list, each once on each head it has not been tried on.
+
+    Args:
+        steps: Gains in micro-units over the head, or text to append.
+    """
+
+    def __init__(self, steps: list[int | str]) -> None:
+        self.steps = list(steps)
+
+    def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
+        if not self.steps:
+            return None
+        step = self.steps.pop(0)
+        found = re.search(r"GAIN = (-?\d+)", view.head_source)
+        assert found is not None
+        base = int(found[1])
+        source = script(base, step) if isinstance(step, str) else script(base + step)
+        return Proposal(f"step {step!r}"[:60], "because", "better", "test", f"step {step}", source)
+
+
+@dataclass
+class FakeWire:
+    """Carries records, notices and blobs between nodes, late and in any order."""
+
+    latency_s: float = 0.1
+    nodes: "list[FakeNode]" = field(default_factory=list)
+    nursery: trio.Nursery | None = None
+
+    def carry(self, sender: "FakeNode", deliver: Callable[["FakeNode"], object]) -> None:
+        """Hand something to every other node a moment later."""
+        assert self.nursery is not None
+        for node in self.nodes:
+            if node is not sender and node.online:
+                self.nursery.start_soon(self._deliver, node, deliver)
+
+    async def _deliver(self, node: "FakeNode", deliver: Callable[["FakeNode"], object]) -> None:
+        await trio.sleep(self.latency_s)
+        await deliver(node)  # type: ignore[misc]
+
+
+class FakeNode:
+    """One node of the fake swarm: the node's own parts over the fake wire and the fake runner."""
+
+    def __init__(
+        self, path: Path, number: int, wire: FakeWire, genesis: Record, proposer: Proposer | None
+    ) -> None:
+        self.wire = wire
+        self.online = True
+        self.key = SigningKey.from_seed(hashlib.sha256(f"node {number}".encode()).digest())
+        self.path = path / f"node-{number}"
+        self.path.mkdir()
+        self.store = RecordStore(self.path / "records.sqlite")
+        self.blobs = BlobStore(self.path / "blobs")
+        self.blobs.put(GENESIS_SCRIPT.encode())
+        self.desk = Desk(node_id=self.key.public, store=self.store, blobs=self.blobs, role="agent")
+        self.activity = Activity("test", [Work("starting")])
+        self.runner = FakeRunner()
+        self.changed = trio.Event()
+        self.intake = self.desk.intake = Intake(
+            genesis=genesis, store=self.store, clock=trio.current_time, on_events=self._on_events
+        )
+        body = genesis.body
+        assert isinstance(body, Genesis)
+        self.author = Author(self.key, self.intake, self)
+        self.materials = Materials(body, self.blobs, self)  # type: ignore[arg-type]
+        self.steward = Steward(
+            author=self.author,
+            desk=self.desk,
+            network=self,  # type: ignore[arg-type]
+            materials=self.materials,
+            activity=self.activity,
+            sandbox="fake",
+        )
+        self.researcher = Researcher(
+            Tools(
+                author=self.author,
+                materials=self.materials,
+                bench=Bench(self.runner, make_job, self.key),
+                claims=self.desk.claims,
+                activity=self.activity,
+                logs=TrialLogs(self.path / "trial-logs"),
+                alive=lambda: frozenset(self.desk.presences.alive(trio.current_time())),
+            ),
+            proposer,
+            number,
+        )
+        self.desk.on_claim = self.researcher.on_change
+
+    def _on_events(self, _events: object) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+        self.researcher.on_change()
+
+    # -- the parts of a network that a node uses -------------------------------------------------
+
+    addresses: tuple[str, ...] = ()
+
+    async def publish_record(self, envelope: bytes) -> None:
+        self.wire.carry(self, lambda node: node.desk.on_record(envelope, self.key.public))
+
+    async def publish_notice(self, notice: bytes) -> None:
+        self.wire.carry(self, lambda node: node.desk.on_notice(notice, self.key.public))
+
+    async def fetch_blob(self, digest: bytes, size_limit: int, sink: Path) -> None:
+        await trio.sleep(self.wire.latency_s)
+        for node in self.wire.nodes:
+            data = node.blobs.read(digest) if node.online else None
+            if data is not None and len(data) <= size_limit:
+                sink.write_bytes(data)
+                return
+        raise BlobUnavailableError("nobody has it")
+
+    async def run(self, *, task_status: object = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.intake.run)
+            nursery.start_soon(self.steward.run, lambda: self.changed)
+            nursery.start_soon(self.researcher.work, 0)
+
+
+def found(policy: Policy = DEMO) -> tuple[Record, bytes]:
+    """A genesis by the first node, and its envelope."""
+    body = Genesis(
+        name="fake",
+        task=TaskRef("fake", bytes(32), "trusted"),
+        tier="smoke",
+        metric=Metric("val_bpb", "bits/byte", "min"),
+        data=(),
+        source=blob_digest(GENESIS_SCRIPT.encode()),
+        policy=policy,
+        nonce=bytes(16),
+    )
+    founder = SigningKey.from_seed(hashlib.sha256(b"node 0").digest())
+    envelope = seal(body, key=founder, swarm=None, created_ms=1)
+    return open_envelope(envelope, swarm=None), envelope
+
+
+@contextlib.asynccontextmanager
+async def fake_swarm(
+    path: Path, proposers: list[Proposer | None], policy: Policy = DEMO
+) -> AsyncIterator[list[FakeNode]]:
+    """Run one node a proposer."""
+    genesis, _ = found(policy)
+    wire = FakeWire()
+    wire.nodes = [
+        FakeNode(path, number, wire, genesis, proposer) for number, proposer in enumerate(proposers)
+    ]
+    async with trio.open_nursery() as nursery:
+        wire.nursery = nursery
+        for node in wire.nodes:
+            nursery.start_soon(node.run)
+        yield wire.nodes
+        nursery.cancel_scope.cancel()
+    for node in wire.nodes:
+        node.store.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 2_000) -> None:
+    """Wait, in virtual time, until something holds."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition spans several nodes' ledgers
+            await trio.sleep(1)

@@ -1,0 +1,157 @@
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from node.errors import StoreFullError
+from node.intake import Intake
+from node.store import RecordStore
+from protocol.envelope import open_envelope, seal
+from protocol.keys import SigningKey
+from protocol.records import Body, Hypothesis, Record
+from swarm.events import Event, HypothesisAdded
+from tests.swarm.helpers import Swarm, key
+
+AUTHOR = key(1)
+
+
+class Door:
+    """An intake over a real store, with the swarm that feeds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.swarm = Swarm()
+        self.store = RecordStore(path / "records.sqlite")
+        self.events: list[Event] = []
+        self.intake = Intake(
+            genesis=self.swarm.genesis,
+            store=self.store,
+            clock=trio.current_time,
+            on_events=self._note,
+        )
+
+    def _note(self, events: Sequence[Event]) -> None:
+        self.events.extend(events)
+
+    def envelope(self, body: Body, signer: SigningKey = AUTHOR, created_ms: int = 5) -> bytes:
+        return seal(body, key=signer, swarm=self.swarm.id, created_ms=created_ms)
+
+    def hypothesis(self, number: int) -> bytes:
+        record = self.swarm.hypothesis(f"number {number}", AUTHOR)
+        return self.envelope(record.body, created_ms=number)
+
+
+@asynccontextmanager
+async def open_door(path: Path) -> AsyncIterator[Door]:
+    door = Door(path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(door.intake.run)
+        yield door
+        nursery.cancel_scope.cancel()
+    door.store.close()
+
+
+async def test_an_accepted_record_is_durable_announced_and_indexed(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        envelope = door.hypothesis(1)
+        assert await door.intake.submit(envelope) == "accepted"
+        # What a second reader of the file sees has been committed.
+        assert list(RecordStore(tmp_path / "records.sqlite", read_only=True)) == [envelope]
+        record = open_envelope(envelope, swarm=door.swarm.id)
+        assert (record.created_ms, record.id) in door.intake.index
+        assert door.events == [HypothesisAdded(record.id)]
+        assert await door.intake.submit(envelope) == "known"
+        assert len(door.store) == 1
+
+
+@pytest.mark.parametrize("damage", ["", "x", "ff" * 200, "flip"])
+async def test_bytes_that_prove_a_fault_are_rejected_and_not_kept(
+    tmp_path: Path, damage: str
+) -> None:
+    async with open_door(tmp_path) as door:
+        good = door.hypothesis(1)
+        bad = bytearray(good)
+        if damage == "flip":
+            bad[10] ^= 1
+        assert await door.intake.submit(bytes(bad) if damage == "flip" else damage.encode()) == (
+            "rejected"
+        )
+        assert len(door.store) == 0
+        # A forgery under the same id must not keep the true record out.
+        assert await door.intake.submit(good) == "accepted"
+
+
+async def test_a_record_that_waits_enters_with_what_it_waited_for(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        hypothesis = door.swarm.hypothesis("first", AUTHOR)
+        trial = door.swarm.trial(hypothesis, AUTHOR, 0, 20_000, purpose="screen")
+        trial_envelope = _again(door, trial)
+        assert await door.intake.submit(trial_envelope) == "held"
+        assert len(door.store) == 0
+        assert await door.intake.submit(_again(door, hypothesis)) == "accepted"
+        assert len(door.store) == 2
+        assert door.intake.ledger.hypothesis(hypothesis.id).screening.runs == 1
+
+
+def _again(door: Door, record: Record) -> bytes:
+    return seal(record.body, key=AUTHOR, swarm=door.swarm.id, created_ms=record.created_ms)
+
+
+async def test_many_at_once_are_committed_together_and_all_kept(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        envelopes = [door.hypothesis(number) for number in range(300)]
+        async with trio.open_nursery() as nursery:
+            for envelope in envelopes:
+                nursery.start_soon(door.intake.submit, envelope)
+        assert set(door.store) == set(envelopes)
+        assert len(door.intake.ledger) == 301
+
+
+async def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        first = door.hypothesis(1)
+        await door.intake.submit(first)
+        digest = door.intake.ledger.digest
+        door.store._database.execute("PRAGMA max_page_count=1")
+        refused = 0
+        for number in range(2, 22):
+            body = door.swarm.hypothesis(f"number {number}", AUTHOR).body
+            assert isinstance(body, Hypothesis)
+            body = replace(body, rationale="r" * 4_000)
+            try:
+                await door.intake.submit(door.envelope(body, created_ms=number))
+            except StoreFullError:
+                refused += 1
+        assert refused
+        # The ledger holds exactly what the disk holds.
+        assert len(door.intake.ledger) == len(door.store) + 1
+        assert len(door.intake.index) == len(door.store) + 1
+        door.store._database.execute("PRAGMA max_page_count=1000000")
+        assert await door.intake.submit(door.hypothesis(77)) == "accepted"
+        assert open_envelope(first, swarm=door.swarm.id).id in door.intake.ledger
+        assert digest != door.intake.ledger.digest
+
+
+async def test_an_author_beyond_its_rate_waits_and_loses_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_door(tmp_path) as door:
+        dispositions = [await door.intake.submit(door.hypothesis(n)) for n in range(2_050)]
+        assert "held" in dispositions
+        refused = dispositions.index("held")
+        assert refused >= 2_000
+        await trio.sleep(60)
+        assert await door.intake.submit(door.hypothesis(refused)) == "accepted"
+
+
+async def test_after_a_restart_the_state_is_the_same(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        for number in range(20):
+            await door.intake.submit(door.hypothesis(number))
+        digest = door.intake.ledger.digest
+    async with open_door(tmp_path) as door:
+        assert door.intake.ledger.digest == digest
+        assert len(door.intake.index) == 21

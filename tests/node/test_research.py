@@ -1,0 +1,208 @@
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from node.author import Author
+from protocol.notices import Claim
+from protocol.policy import DEMO
+from protocol.records import Hypothesis, Origin, Trial
+from tests.node.fakes import (
+    FakeNode,
+    ListedProposer,
+    fake_swarm,
+    script,
+    until,
+)
+
+BIG = 300_000
+
+
+def virtually(test: Callable[[], Awaitable[None]]) -> None:
+    """Run on a clock that jumps, but not while a thread is at work on a store."""
+    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0.004))
+
+
+def statuses(node: FakeNode) -> dict[str, str]:
+    return {item.body.title: item.status for item in node.intake.ledger.hypotheses()}
+
+
+def heads(nodes: list[FakeNode]) -> set[bytes]:
+    return {node.intake.ledger.head.id for node in nodes}
+
+
+def test_an_idea_is_screened_verified_by_two_others_and_merged_everywhere(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [ListedProposer([BIG]), None, None]) as nodes:
+            await until(lambda: all(node.intake.ledger.head.depth == 1 for node in nodes))
+            assert len(heads(nodes)) == 1
+            head = nodes[0].intake.ledger.head
+            assert head.author == nodes[0].key.public
+            assert set(head.verifiers) == {nodes[1].key.public, nodes[2].key.public}
+            assert head.gain_micro is not None
+            assert abs(head.gain_micro - BIG) < 20_000
+            await trio.sleep(10)
+            assert len({node.intake.ledger.digest for node in nodes}) == 1
+            # Nobody ran more pairs than the verdict needed.
+            assert head.trials <= 7
+            assert nodes[0].activity.workers[0].state == "idle"
+
+    virtually(test)
+
+
+def test_what_does_not_help_costs_nobody_else_anything(tmp_path: Path) -> None:
+    async def test() -> None:
+        proposer = ListedProposer([-50_000, 500, "# CRASH\nx = 1\n"])
+        async with fake_swarm(tmp_path, [proposer, None, None]) as nodes:
+            await until(lambda: len(statuses(nodes[2])) == 3)
+            await trio.sleep(60)
+            assert sorted(statuses(nodes[2]).values()) == [
+                "crashed", "screened_out", "screened_out",
+            ]  # fmt: skip
+            assert nodes[1].runner.runs == nodes[2].runner.runs == 0
+            logs = list((nodes[0].path / "trial-logs").glob("*.log"))
+            assert len(logs) == 1
+            assert logs[0].read_text() == " [31mboom\n"
+
+    virtually(test)
+
+
+def test_a_claim_that_does_not_hold_on_others_seeds_is_not_merged(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None, None, None]) as nodes:
+            await until(lambda: len(nodes[1].intake.ledger.members) == 3)
+            await _claim_falsely(nodes[0].author, nodes[0])
+            await until(
+                lambda: (
+                    set(statuses(nodes[1]).values()) <= {"refuted", "parked"}
+                    and bool(statuses(nodes[1]))
+                ),
+            )
+            assert nodes[1].intake.ledger.head.depth == 0
+            # It was parked or refuted early.
+            assert nodes[1].runner.runs + nodes[2].runner.runs <= 2 * 12
+
+    virtually(test)
+
+
+async def _claim_falsely(author: Author, node: FakeNode) -> None:
+    """Publish a worthless change with a screening trial that claims a gain."""
+    source = node.materials.keep_script(script(1))
+    hypothesis = Hypothesis(
+        parents=(node.intake.ledger.head.id,),
+        source=source,
+        title="too good to be true",
+        rationale="",
+        origin=Origin("person", "", "test", "x"),
+    )
+    identity = await author.publish(hypothesis)
+    bench = node.researcher._tools.bench
+    arms = await bench.screen(script(0), script(BIG), 0, lambda _arm, _share: None)
+    trial = bench.trial(identity, "screen", 0, arms)
+    await author.publish(trial)
+
+
+def test_work_that_the_head_overtook_is_dropped(tmp_path: Path) -> None:
+    async def test() -> None:
+        many: list[int | str] = [1_000 + number for number in range(200)]
+        async with fake_swarm(
+            tmp_path, [ListedProposer([BIG]), None, ListedProposer(many)]
+        ) as nodes:
+            await until(lambda: all(node.intake.ledger.head.depth == 1 for node in nodes))
+            await trio.sleep(30)
+            ledger = nodes[2].intake.ledger
+            root = ledger.root.id
+            late = [
+                item
+                for item in ledger.hypotheses()
+                if item.body.parents[0] == root and item.created_ms > ledger.head.merged_ms
+            ]
+            assert late == []
+
+    virtually(test)
+
+
+def test_two_nodes_with_one_idea_run_it_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(
+            tmp_path, [ListedProposer([500]), ListedProposer([500]), None]
+        ) as nodes:
+            await until(lambda: len(statuses(nodes[2])) == 1)
+            await trio.sleep(60)
+            assert len(list(nodes[2].intake.ledger.hypotheses())) == 1
+
+    virtually(test)
+
+
+def test_claims_of_peers_keep_others_off(tmp_path: Path) -> None:
+    async def test() -> None:
+        from node.claims import CONTEST_S, Claims
+
+        claims = Claims()
+        claim = Claim(parent=b"p" * 32, change=b"c" * 32, lease_s=100)
+        low, high = b"\x01" * 32, b"\x02" * 32
+        claims.take(claim, high, 0.0)
+        claims.take(claim, low, CONTEST_S / 2)
+        assert claims.holder(claim.parent, claim.change, 1.0) == low
+        claims.take(claim, high, CONTEST_S / 2)
+        assert claims.holder(claim.parent, claim.change, 1.0) == low
+        claims.take(claim, b"\x00" * 32, 50.0)
+        assert claims.holder(claim.parent, claim.change, 50.0) == low
+        assert claims.on(claim.parent, 50.0) == {claim.change}
+        assert claims.on(claim.parent, 1_000.0) == frozenset()
+
+    virtually(test)
+
+
+@pytest.mark.parametrize("share_permille", [0, 500])
+def test_verifying_stays_within_its_share(tmp_path: Path, share_permille: int) -> None:
+    async def test() -> None:
+        policy = replace(DEMO, verify_share_permille=share_permille, park_pairs=12, cap_pairs=64)
+        weak: list[int | str] = [12_000 + 10 * number for number in range(300)]
+        filler: list[int | str] = list(range(300))
+        async with fake_swarm(
+            tmp_path, [ListedProposer(weak), ListedProposer(filler), None], policy
+        ) as nodes:
+            await trio.sleep(400)
+            busy = nodes[1].activity.busy_s
+            verifying_s = busy.get("verifying", 0.0)
+            total_s = verifying_s + busy["screening"]
+            # The first minute is free, and a pair that was begun is finished.
+            assert verifying_s <= max(60.0, total_s * share_permille / 1000) + 25
+            assert busy["screening"] > 100
+
+    virtually(test)
+
+
+def test_a_node_that_is_finishing_drops_what_it_does(tmp_path: Path) -> None:
+    async def test() -> None:
+        many: list[int | str] = list(range(100))
+        async with fake_swarm(tmp_path, [ListedProposer(many)]) as nodes:
+            await trio.sleep(12)
+            nodes[0].researcher.finish()
+            await trio.sleep(1)
+            assert nodes[0].activity.workers[0].state == "finished"
+            runs = nodes[0].runner.runs
+            await trio.sleep(100)
+            assert nodes[0].runner.runs == runs
+
+    virtually(test)
+
+
+def test_trials_carry_the_seed_that_their_proof_gives(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [ListedProposer([BIG]), None, None]) as nodes:
+            await until(lambda: nodes[0].intake.ledger.head.depth == 1)
+            trials = [
+                record.body
+                for item in nodes[0].intake.ledger.hypotheses()
+                for record in item.trials
+                if isinstance(record.body, Trial)
+            ]
+            verified = [trial for trial in trials if trial.purpose == "verify"]
+            assert len({trial.seed for trial in verified}) == len(verified) >= 4
+
+    virtually(test)
