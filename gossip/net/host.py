@@ -144,7 +144,7 @@ class Network:
 
     async def enter(self, swarm_id: bytes) -> None:
         """Take part in a swarm from now on: topics, dialer, hellos, reconciliation."""
-        running = self._serving()
+        running = await self._served()
         assert running.nursery is not None
         assert self._peers.swarm_id is None, "a network enters one swarm"
         self._peers.swarm_id = swarm_id
@@ -156,11 +156,11 @@ class Network:
 
     async def publish_record(self, envelope: bytes) -> None:
         """Send one of our records to the swarm, soon and in company."""
-        await self._serving().relay.publish_record(envelope)
+        await (await self._served()).relay.publish_record(envelope)
 
     async def publish_notice(self, notice: bytes) -> None:
         """Send a notice to the swarm now."""
-        await self._serving().relay.publish_notice(notice)
+        await (await self._served()).relay.publish_notice(notice)
 
     def suggest_sync(self, node_id: bytes) -> None:
         """Reconcile with a peer soon, such as after its presence showed another digest."""
@@ -169,7 +169,7 @@ class Network:
 
     async def wait_reconciled(self) -> None:
         """Wait until one reconciliation has been completed since `serve`."""
-        await self._serving().reconciled.wait()
+        await (await self._served()).reconciled.wait()
 
     async def reconcile(self, node_id: bytes) -> SyncReport:
         """Reconcile with a connected peer now.
@@ -179,7 +179,7 @@ class Network:
         """
         from gossip.net.sync import SYNC_PROTOCOL
 
-        running = self._serving()
+        running = await self._served()
 
         async def conversation(frames: "Frames") -> SyncReport:
             return await running.sync.initiate(node_id, frames)
@@ -226,7 +226,7 @@ class Network:
         async def conversation(frames: "Frames") -> None:
             await fetch_blob(frames, digest, size_limit, sink)
 
-        ask = self._serving().meetings.ask
+        ask = (await self._served()).meetings.ask
         try:
             await ask(node_id, BLOB_PROTOCOL, BLOB_TIMEOUT_S, conversation)
         except BlobMismatchError as error:
@@ -242,11 +242,20 @@ class Network:
         assert address.node_id is not None
         if address.node_id == self.node_id:
             raise AddressError(f"{text} is this node itself")
-        running = self._serving()
+        running = await self._served()
         _, greeting, envelope = await running.meetings.meet(
             address.node_id, [address], genesis=genesis
         )
         return greeting.hello, envelope
+
+    async def _served(self) -> "_Running":
+        """The running parts, for a caller that may be ending together with the network.
+
+        A caller that was in a thread while everything was cancelled learns of it here, and not
+        from an error that says that the network is gone.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._serving()
 
     def _serving(self) -> "_Running":
         if self._running is None:
