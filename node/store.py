@@ -68,8 +68,10 @@ class RecordStore:
             raise self._corrupt(str(problem))
 
     def _corrupt(self, detail: str) -> StoreCorruptError:
+        # SQLite's report has several lines; the user gets one.
+        words = " ".join(detail.split())[:200]
         return StoreCorruptError(
-            f"{self._path} is damaged ({detail[:200]}); move it away and start again: the node"
+            f"{self._path} is damaged ({words}); move it away and start again: the node"
             " gets every record that it had shared back from its peers"
         )
 
