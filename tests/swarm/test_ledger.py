@@ -1,0 +1,418 @@
+"""The ledger: one state for one set of records, and what each kind of record changes."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from protocol.ids import records_digest, rendezvous
+from protocol.policy import DEMO
+from protocol.records import Metric, Record
+from swarm.admission import Admitted, Known
+from swarm.events import AuthorVoided, Event, HeadChanged, MemberAdded, VerdictChanged
+from swarm.ledger import Ledger
+from tests.swarm.helpers import (
+    FOUNDER,
+    PARENT_MICRO,
+    TAU,
+    Swarm,
+    admitted,
+    arm,
+    digest,
+    entry_of,
+    key,
+    steady,
+)
+
+ALICE, BOB, CAROL, DAVE = key(1), key(2), key(3), key(4)
+
+
+def state_of(ledger: Ledger) -> dict[str, Any]:
+    """Everything that must follow from the set of records alone."""
+    return {
+        "digest": ledger.digest,
+        "head": ledger.head,
+        "entries": dict(ledger.entries),
+        "lineage": ledger.lineage(),
+        "members": ledger.members,
+        "voided": {number for number in range(8) if ledger.is_voided(key(number).public)},
+        "hypotheses": {view.id: view for view in ledger.hypotheses()},
+        "pending": [view.id for view in ledger.pending_merges()],
+    }
+
+
+# -- what each record changes ---------------------------------------------------------------------
+
+
+def test_an_empty_swarm_stands_at_its_genesis() -> None:
+    swarm = Swarm()
+    ledger = swarm.ledger()
+    assert ledger.head.id == swarm.root
+    assert ledger.head.depth == 0
+    assert ledger.head.metric_micro is None
+    assert ledger.members == {FOUNDER.public}
+    assert ledger.digest == records_digest([swarm.id])
+    assert len(ledger) == 1
+
+
+def test_the_journey_of_one_hypothesis() -> None:
+    swarm = Swarm()
+    ledger = swarm.ledger(*swarm.members(3))
+    hypothesis = swarm.hypothesis("muon", ALICE)
+    admitted(ledger, hypothesis)
+    assert ledger.hypothesis(hypothesis.id).status == "proposed"
+    admitted(ledger, swarm.trial(hypothesis, ALICE, 0, 9 * TAU, purpose="screen"))
+    view = ledger.hypothesis(hypothesis.id)
+    assert (view.status, view.screened_gain_micro) == ("claimed", 9 * TAU)
+    trials = swarm.trials(hypothesis, [BOB, CAROL], steady(9 * TAU, 6))
+    events: list[Event] = []
+    for trial in trials:
+        events += admitted(ledger, trial).events
+        if ledger.hypothesis(hypothesis.id).status == "verified":
+            break
+    assert VerdictChanged(hypothesis.id, "undecided", "verified") in events
+    assert [item.id for item in ledger.pending_merges()] == [hypothesis.id]
+    assert ledger.head.id == swarm.root
+    outcome = admitted(ledger, swarm.merge(hypothesis, ALICE, trials[:2]))
+    assert HeadChanged(swarm.root, entry_of(hypothesis), rolled_back=False) in outcome.events
+    head = ledger.head
+    assert (head.id, head.hypothesis, head.depth) == (entry_of(hypothesis), hypothesis.id, 1)
+    assert head.author == ALICE.public
+    assert set(head.verifiers) == {BOB.public, CAROL.public}
+    assert head.weight > 0
+    assert ledger.root.metric_micro == PARENT_MICRO
+    assert head.metric_micro is not None
+    assert head.metric_micro < PARENT_MICRO
+    assert ledger.hypothesis(hypothesis.id).status == "merged"
+    assert ledger.pending_merges() == []
+
+
+def test_screening_decides_who_is_worth_verifying() -> None:
+    swarm = Swarm()
+    ledger = swarm.ledger(*swarm.members(3))
+    weak, crashed = swarm.hypothesis("weak", ALICE), swarm.hypothesis("crashed", BOB)
+    for record in (weak, crashed):
+        admitted(ledger, record)
+    admitted(ledger, swarm.trial(weak, ALICE, 0, TAU // 2, purpose="screen"))
+    failed = arm(None, "diverged")
+    admitted(ledger, swarm.trial(crashed, BOB, 0, 0, purpose="screen", child=failed))
+    assert ledger.hypothesis(weak.id).status == "screened_out"
+    assert ledger.hypothesis(crashed.id).status == "crashed"
+
+
+def test_the_authors_trials_and_strangers_trials_never_count() -> None:
+    swarm = Swarm()
+    ledger = swarm.ledger(*swarm.members(2))
+    hypothesis = swarm.hypothesis("a", ALICE)
+    admitted(ledger, hypothesis)
+    for signer in (ALICE, DAVE):
+        for pair in range(6):
+            admitted(ledger, swarm.trial(hypothesis, signer, pair, 9 * TAU))
+    for pair in range(6):
+        admitted(ledger, swarm.trial(hypothesis, BOB, pair, 9 * TAU, purpose="recheck"))
+    assert ledger.hypothesis(hypothesis.id).verdict.decided_at == 0
+    outcome = admitted(ledger, swarm.admit(DAVE))
+    assert MemberAdded(DAVE.public) in outcome.events
+    assert ledger.hypothesis(hypothesis.id).verdict.verifiers == (DAVE.public,)
+
+
+def test_a_gap_ends_what_counts() -> None:
+    swarm = Swarm()
+    hypothesis = swarm.hypothesis("a", ALICE)
+    ledger = swarm.ledger(*swarm.members(2), hypothesis)
+    for pair in (0, 2, 3):
+        admitted(ledger, swarm.trial(hypothesis, BOB, pair, TAU))
+    assert ledger.hypothesis(hypothesis.id).verdict.pairs == 1
+    assert ledger.next_pair(hypothesis.id, BOB.public) == 1
+    admitted(ledger, swarm.trial(hypothesis, BOB, 1, TAU))
+    assert ledger.hypothesis(hypothesis.id).verdict.pairs == 4
+    assert ledger.next_pair(hypothesis.id, BOB.public) == 4
+
+
+def test_membership_expires_at_a_depth_of_the_lineage() -> None:
+    swarm = Swarm()
+    first = swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6))
+    second = swarm.hypothesis("b", ALICE, parents=(entry_of(first[0]),))
+    admissions = [swarm.admit(ALICE), swarm.admit(CAROL), swarm.admit(BOB, expires_depth=1)]
+    ledger = swarm.ledger(*admissions, *first, second)
+    assert ledger.head.depth == 1
+    assert not ledger.is_member(BOB.public)
+    for signer in (BOB, CAROL):
+        admitted(ledger, swarm.trial(second, signer, 0, TAU))
+    assert ledger.hypothesis(second.id).verdict.verifiers == (CAROL.public,)
+    admitted(ledger, swarm.admit(BOB))
+    assert set(ledger.hypothesis(second.id).verdict.verifiers) == {BOB.public, CAROL.public}
+
+
+def test_contradicting_oneself_voids_all_evidence_and_rolls_back() -> None:
+    swarm = Swarm()
+    merged = swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6))
+    ledger = swarm.ledger(*swarm.members(3), *merged)
+    assert ledger.head.depth == 1
+    elsewhere = swarm.hypothesis("b", ALICE)
+    admitted(ledger, elsewhere)
+    one, other = (swarm.trial(elsewhere, BOB, 0, gain) for gain in (TAU, 2 * TAU))
+    admitted(ledger, one)
+    outcome = admitted(ledger, other)
+    assert AuthorVoided(BOB.public) in outcome.events
+    assert HeadChanged(entry_of(merged[0]), swarm.root, rolled_back=True) in outcome.events
+    assert one.id in ledger
+    assert other.id in ledger
+    assert ledger.is_voided(BOB.public)
+    assert not ledger.is_member(BOB.public)
+    assert ledger.is_admitted(BOB.public)
+    assert ledger.hypothesis(merged[0].id).verdict.verifiers == (CAROL.public,)
+
+
+def test_a_merge_by_a_stranger_or_without_a_verdict_changes_nothing() -> None:
+    swarm = Swarm()
+    records = swarm.merged("a", DAVE, [BOB, CAROL], steady(9 * TAU, 6))
+    ledger = swarm.ledger(*swarm.members(3), *records)
+    assert ledger.head.id == swarm.root, "only members merge"
+    assert [view.id for view in ledger.pending_merges()] == [records[0].id]
+    admitted(ledger, swarm.merge(records[0], CAROL, []))
+    assert ledger.head.id == entry_of(records[0])
+    weak = swarm.merged("b", ALICE, [BOB, CAROL], steady(0, 6), parents=(ledger.head.id,))
+    for record in weak:
+        admitted(ledger, record)
+    assert ledger.head.id == entry_of(records[0])
+
+
+def test_one_entry_for_two_authors_of_the_same_change() -> None:
+    swarm = Swarm()
+    by_alice = swarm.merged("same", ALICE, [BOB, CAROL], steady(9 * TAU, 6))
+    by_bob = swarm.merged("same", BOB, [ALICE, CAROL], steady(8 * TAU, 6))
+    assert entry_of(by_alice[0]) == entry_of(by_bob[0])
+    ledger = swarm.ledger(*swarm.members(3), *by_alice, *by_bob)
+    first = min((by_alice, by_bob), key=lambda records: records[-1].id)
+    assert len(ledger.entries) == 2
+    assert ledger.head.hypothesis == first[0].id
+    assert {view.status for view in ledger.hypotheses()} == {"merged"}
+
+
+def test_entries_hang_together_or_not_at_all() -> None:
+    swarm = Swarm()
+    first = swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6))
+    second = swarm.merged(
+        "b", BOB, [ALICE, CAROL], steady(9 * TAU, 6), parents=(entry_of(first[0]),)
+    )
+    ledger = swarm.ledger(*swarm.members(3), *second, *first[:-1])
+    assert ledger.head.id == swarm.root
+    admitted(ledger, first[-1])
+    assert [entry.depth for entry in ledger.lineage()] == [0, 1, 2]
+
+
+def test_a_sibling_of_the_head_is_stale_until_it_is_decided() -> None:
+    swarm = Swarm()
+    rival = swarm.hypothesis("rival", BOB)
+    ledger = swarm.ledger(*swarm.members(3), rival)
+    admitted(ledger, swarm.trial(rival, BOB, 0, 5 * TAU, purpose="screen"))
+    for record in swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6)):
+        admitted(ledger, record)
+    assert ledger.hypothesis(rival.id).status == "stale"
+
+
+def test_slicing_one_gain_into_many_entries_earns_nothing() -> None:
+    swarm = Swarm()
+    whole = swarm.merged("whole", ALICE, [BOB, CAROL], steady(20 * TAU, 6))
+    parents = (swarm.root,)
+    slices: list[Record] = []
+    for number in range(10):
+        records = swarm.merged(
+            f"slice {number}", CAROL, [ALICE, BOB], steady(2 * TAU, 12), parents=parents
+        )
+        parents = (entry_of(records[0]),)
+        slices += records
+    ledger = swarm.ledger(*swarm.members(3), *slices, *whole)
+    assert len(ledger.entries) == 12
+    assert ledger.head.id == entry_of(whole[0])
+    sliced = sum(entry.weight for entry in ledger.entries.values()) - ledger.head.weight
+    assert sliced < ledger.head.weight
+
+
+def test_a_metric_to_maximise() -> None:
+    swarm = Swarm(metric=Metric(name="rate", unit="per visit", direction="max"))
+    records = swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6))
+    ledger = swarm.ledger(*swarm.members(3), *records)
+    assert ledger.head.metric_micro is not None
+    assert ledger.head.metric_micro > PARENT_MICRO
+
+
+def test_costs_are_judged_against_the_genesis_script() -> None:
+    swarm = Swarm()
+    hypothesis = swarm.hypothesis("slow", ALICE)
+    ledger = swarm.ledger(*swarm.members(3), hypothesis)
+    slow = arm(PARENT_MICRO - 9 * TAU, train_cpu_ms=3 * 5_500)
+    slow_parent = arm(PARENT_MICRO, train_cpu_ms=3 * 5_500)
+    for signer in (BOB, CAROL):
+        admitted(ledger, swarm.trial(hypothesis, signer, 0, 0, child=slow, parent=slow_parent))
+    assert ledger.hypothesis(hypothesis.id).verdict.reason == "it costs more than the policy allows"
+
+
+def test_only_the_first_verifiers_in_rendezvous_order_count() -> None:
+    swarm = Swarm(policy=replace(DEMO, max_verifiers=2, cap_pairs=3, park_pairs=3))
+    hypothesis = swarm.hypothesis("a", ALICE)
+    ledger = swarm.ledger(*swarm.members(7), hypothesis)
+    for number in range(2, 8):
+        for pair in range(2):
+            admitted(ledger, swarm.trial(hypothesis, key(number), pair, TAU))
+    verdict = ledger.hypothesis(hypothesis.id).verdict
+    in_order = sorted(
+        (key(number).public for number in range(2, 8)),
+        key=lambda member: rendezvous(hypothesis.id, member),
+    )
+    assert verdict.verifiers == tuple(in_order[:2])
+    assert verdict.decided_at == 3
+
+
+# -- the same set gives the same state -------------------------------------------------------
+
+
+def eventful(seed: int) -> tuple[Swarm, list[Record]]:
+    """A swarm's records with everything in them that could depend on the order of arrival."""
+    rng = random.Random(seed)
+    swarm = Swarm(policy=replace(DEMO, max_verifiers=3, liars=rng.randrange(2)))
+    granted = swarm.admit(ALICE, can_admit=True)
+    records = [granted, swarm.admit(BOB), swarm.admit(CAROL, by=ALICE, grant=granted.id)]
+    records += [swarm.admit(DAVE, expires_depth=rng.randrange(3)), swarm.admit(key(5))]
+    people = [FOUNDER, ALICE, BOB, CAROL, DAVE, key(5), key(6)]
+    parents = [swarm.root]
+    for number in range(6):
+        author = rng.choice(people)
+        hypothesis = swarm.hypothesis(f"{number % 5}", author, parents=(rng.choice(parents),))
+        parents.append(entry_of(hypothesis))
+        records.append(hypothesis)
+        records.append(swarm.trial(hypothesis, author, 0, 4 * TAU, purpose="screen"))
+        mean = rng.choice([-12 * TAU, 0, 8 * TAU, 30 * TAU, 30 * TAU])
+        trials = [
+            swarm.trial(hypothesis, signer, pair, round(rng.gauss(mean, TAU)))
+            for signer in rng.sample(people, 5)
+            for pair in range(4)
+        ]
+        if rng.random() < 0.1:
+            trials.append(swarm.trial(hypothesis, rng.choice(people), rng.randrange(3), 7 * TAU))
+        records += trials
+        for signer in rng.sample(people, rng.randrange(4)):
+            records.append(swarm.merge(hypothesis, signer, rng.sample(trials, 2)))
+    return swarm, records
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 10**6), st.randoms(use_true_random=False))
+def test_any_order_and_any_duplication_give_the_same_state(seed: int, rng: random.Random) -> None:
+    swarm, records = eventful(seed)
+    expected = state_of(swarm.ledger(*records))
+    shuffled = records + rng.sample(records, len(records) // 3)
+    rng.shuffle(shuffled)
+    ledger = swarm.ledger(*shuffled)
+    assert state_of(ledger) == expected
+    assert ledger.missing() == frozenset()
+
+
+def test_the_eventful_swarms_are_eventful() -> None:
+    states = [state_of(swarm.ledger(*records)) for swarm, records in map(eventful, range(12))]
+    words = {view.status for state in states for view in state["hypotheses"].values()}
+    assert {"merged", "refuted"} <= words
+    assert any(state["voided"] for state in states)
+    assert any(state["head"].depth > 1 for state in states)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_events_tell_of_every_change_of_verdict_and_head(seed: int) -> None:
+    swarm, records = eventful(seed)
+    ledger = swarm.ledger()
+    heard: dict[bytes, str] = {}
+    head = swarm.root
+    random.Random(seed).shuffle(records)
+    for record in records:
+        outcome = ledger.add(record)
+        for event in outcome.events if isinstance(outcome, Admitted) else ():
+            if isinstance(event, VerdictChanged):
+                assert heard.get(event.hypothesis, "undecided") == event.before
+                heard[event.hypothesis] = event.after
+            if isinstance(event, HeadChanged):
+                assert head == event.before
+                head = event.after
+        assert head == ledger.head.id
+        for view in ledger.hypotheses():
+            assert heard.get(view.id, "undecided") == view.verdict.status
+
+
+class TwoLedgers(RuleBasedStateMachine):
+    """Two nodes hear of one swarm's records in orders of their own, again and again."""
+
+    @initialize(seed=st.integers(0, 50))
+    def found(self, seed: int) -> None:
+        self.swarm, self.records = eventful(seed)
+        self.ledgers = [self.swarm.ledger(), self.swarm.ledger()]
+        self.offered: list[set[bytes]] = [set(), set()]
+
+    @rule(which=st.integers(0, 1), index=st.integers(0, 10**6))
+    def hear(self, which: int, index: int) -> None:
+        record = self.records[index % len(self.records)]
+        known = record.id in self.ledgers[which]
+        outcome = self.ledgers[which].add(record)
+        assert isinstance(outcome, Known) == known
+        self.offered[which].add(record.id)
+
+    @rule(which=st.integers(0, 1), start=st.integers(0, 10**6), count=st.integers(1, 40))
+    def hear_a_run(self, which: int, start: int, count: int) -> None:
+        for index in range(start, start + count):
+            self.hear(which, index)
+
+    @rule()
+    def reconcile(self) -> None:
+        # What one of them held may enter only now, so a last look at the other is needed.
+        for which in (0, 1, 0):
+            for record in list(self.ledgers[1 - which].records()):
+                self.ledgers[which].add(record)
+                self.offered[which].add(record.id)
+        states = [state_of(ledger) for ledger in self.ledgers]
+        assert states[0]["digest"] == states[1]["digest"]
+        assert states[0] == states[1]
+
+    @rule()
+    def restart(self) -> None:
+        durable = sorted(self.ledgers[0].records(), key=lambda record: record.id)
+        refolded = self.swarm.ledger(*durable)
+        assert state_of(refolded) == state_of(self.ledgers[0])
+
+    @invariant()
+    def nothing_that_was_never_offered_is_here(self) -> None:
+        for ledger, offered in zip(self.ledgers, self.offered, strict=True):
+            assert {record.id for record in ledger.records()} <= offered | {self.swarm.id}
+            assert ledger.head.id in ledger.entries
+
+
+TwoLedgers.TestCase.settings = settings(
+    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestTwoLedgers = TwoLedgers.TestCase
+
+
+def test_thousands_of_records_are_folded_quickly() -> None:
+    # Not a benchmark: fails only when folding is no longer nearly linear.
+    swarm = Swarm()
+    rng = random.Random(3)
+    records = swarm.members(3)
+    for number in range(150):
+        hypothesis = swarm.hypothesis(f"{number}", ALICE)
+        records.append(hypothesis)
+        for pair in range(3):
+            for signer in (BOB, CAROL):
+                gain = round(rng.gauss(0, TAU))
+                records.append(swarm.trial(hypothesis, signer, pair, gain))
+    ledger = Ledger(swarm.genesis)
+    concluded: list[bytes] = []
+    for record in records:
+        outcome = admitted(ledger, record)
+        concluded += [
+            event.hypothesis for event in outcome.events if isinstance(event, VerdictChanged)
+        ]
+    assert len(ledger) == len(records) + 1
+    assert len(concluded) < len(records)
+    assert digest("x") not in ledger
