@@ -28,6 +28,11 @@ class Config:
         sandbox: `auto`, `bubblewrap` or `landlock`.
         agent: `offline`, or `none` for a node that only verifies.
         seed: Seeds the agent's choices; None derives them from the identity.
+        role: `agent`, or `observer` for a node that runs no code and signs no record.
+        web: Whether to serve the leaderboard page.
+        web_host: IP address to serve it on.
+        web_port: Port to serve it on; 0 for any free one.
+        web_name: Host names under which the page may be asked for, besides addresses.
     """
 
     listen: str = DEFAULT_LISTEN
@@ -37,12 +42,21 @@ class Config:
     sandbox: str = "auto"
     agent: str = "offline"
     seed: int | None = None
+    role: str = "agent"
+    web: bool = False
+    web_host: str = "127.0.0.1"
+    web_port: int = 8420
+    web_name: tuple[str, ...] = ()
 
 
 _CHOICES: Final = {
     "sandbox": ("auto", "bubblewrap", "landlock"),
     "agent": ("offline", "none"),
+    "role": ("agent", "observer"),
 }
+
+
+_LISTED: Final = {"bootstrap": "addresses", "advertise": "addresses", "web_name": "names"}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -84,9 +98,17 @@ def _checked(path: Path, name: str, value: Any) -> Any:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{path}: {name} must be a whole number")
             return value
-        case "bootstrap" | "advertise":
+        case "web":
+            if not isinstance(value, bool):
+                raise ConfigError(f"{path}: {name} must be true or false")
+            return value
+        case "web_port":
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 16:
+                raise ConfigError(f"{path}: {name} must be a port number")
+            return value
+        case "bootstrap" | "advertise" | "web_name":
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                raise ConfigError(f"{path}: {name} must be a list of addresses")
+                raise ConfigError(f"{path}: {name} must be a list of {_LISTED[name]}")
             return tuple(value)
         case _:
             if not isinstance(value, str):

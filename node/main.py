@@ -33,9 +33,12 @@ async def _run(home: Home, config: Config, announce: Callable[[str], None]) -> N
         async with trio.open_nursery() as nursery:
             # Listened to from the start: reaching a peer can take long, and must be stoppable.
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            await nursery.start(Node(home, config).run)
+            node = Node(home, config)
+            await nursery.start(node.run)
             for address in home.address.read_text().split():
                 announce(address)
+            if node.page:
+                announce(node.page)
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

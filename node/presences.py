@@ -42,6 +42,10 @@ class Presences:
             self._heard.pop(next(iter(self._heard)))
         return True
 
+    def known(self) -> dict[bytes, Heard]:
+        """Everybody who was ever heard of and is remembered, by node id."""
+        return dict(self._heard)
+
     def alive(self, now_s: float) -> dict[bytes, Heard]:
         """Peers that were heard of lately, by node id."""
         return {

@@ -10,7 +10,7 @@ import fcntl
 import importlib.util
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,9 +41,12 @@ from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_
 from node.stewardship import Steward
 from node.store import RecordStore
 from node.trial_logs import TrialLogs
+from node.web.board import BoardSource
+from node.web.service import Leaderboard, WebConfig
 from node.workbench import Tools
 from protocol.envelope import open_envelope
 from protocol.errors import WireError
+from protocol.keys import SigningKey
 from protocol.records import Genesis, Record
 from swarm.events import Event
 from trainer.job import TrainerError
@@ -73,6 +76,7 @@ class Node:
         self._finishing = False
         self._sandbox: Sandbox | None = None
         self._sandbox_problem = ""
+        self._leaderboard: Leaderboard | None = None
         self._activity = Activity(describe_device(), [Work("starting")] * config.workers)
 
     async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -84,7 +88,7 @@ class Node:
         with self._locked(), self._opened_store() as store:
             key = load_or_create_identity(self._home.key)
             blobs = BlobStore(self._home.blobs)
-            desk = Desk(node_id=key.public, store=store, blobs=blobs, role="agent")
+            desk = Desk(node_id=key.public, store=store, blobs=blobs, role=self._config.role)
             async with self._network(key.seed, desk) as (network, nursery):
                 genesis = load_genesis(store) or await self._learn_genesis(store, network)
                 body = genesis.body
@@ -98,11 +102,12 @@ class Node:
                 self._intake = desk.intake = intake
                 await nursery.start(intake.run)
                 await network.enter(genesis.id)
-                methods = self._methods(key.public, intake, network)
+                methods = self._methods(partial(self._now, key, network), intake)
                 await nursery.start(serve_control, self._home.control, methods)
                 materials = Materials(body, blobs, network)
                 author = Author(key, intake, network)
                 self._write_address(network)
+                await self._serve_page(nursery, desk, intake, partial(self._now, key, network))
                 task_status.started()
                 self._sandbox = await self._choose_sandbox()
                 steward = Steward(
@@ -112,6 +117,7 @@ class Node:
                     materials=materials,
                     activity=self._activity,
                     sandbox=self._sandbox.name if self._sandbox else "",
+                    observes=self._config.role == "observer",
                 )
                 nursery.start_soon(steward.run, lambda: self._changed)
                 if self._sandbox is None:
@@ -199,7 +205,40 @@ class Node:
         partial_path.write_text("\n".join(network.addresses) + "\n")
         partial_path.rename(self._home.address)
 
+    async def _serve_page(
+        self,
+        nursery: trio.Nursery,
+        desk: Desk,
+        intake: Intake,
+        running: Callable[[], view.Running],
+    ) -> None:
+        """Serve the leaderboard, when that was asked for."""
+        config = self._config
+        if not config.web:
+            return
+        source = BoardSource(
+            ledger=lambda: intake.ledger,
+            running=running,
+            heard=desk.presences.known,
+            blobs=BlobStore(self._home.blobs),
+            now_ms=clock.now_ms,
+            now_s=trio.current_time,
+        )
+        self._leaderboard = Leaderboard(
+            WebConfig(config.web_host, config.web_port, config.web_name), source
+        )
+        await nursery.start(self._leaderboard.run)
+
+    @property
+    def page(self) -> str:
+        """Where the leaderboard page is served; empty when it is not."""
+        return "" if self._leaderboard is None else self._leaderboard.url
+
     async def _choose_sandbox(self) -> Sandbox | None:
+        if self._config.role == "observer":
+            self._sandbox_problem = "this node only watches: it runs no code"
+            self._activity.workers[:] = [Work("idle")]
+            return None
         if importlib.util.find_spec("torch") is None:
             self._sandbox_problem = "torch is not installed, so this node only watches"
             return None
@@ -293,22 +332,24 @@ class Node:
             line = news.describe(event, self._intake.ledger)
             if line is not None:
                 self._activity.news(at_ms, *line)
+        if self._leaderboard is not None:
+            self._leaderboard.note(events)
         self._changed.set()
         self._changed = trio.Event()
         if self._researcher is not None:
             self._researcher.on_change()
 
-    def _methods(self, me: bytes, intake: Intake, network: Network) -> Mapping[str, Any]:
-        """What the control socket answers."""
+    def _now(self, key: SigningKey, network: Network) -> view.Running:
+        return view.Running(
+            node_id=key.public,
+            peers=network.peers(),
+            activity=self._activity,
+            sandbox=self._sandbox.name if self._sandbox else "",
+            sandbox_problem=self._sandbox_problem,
+        )
 
-        def now() -> view.Running:
-            return view.Running(
-                node_id=me,
-                peers=network.peers(),
-                activity=self._activity,
-                sandbox=self._sandbox.name if self._sandbox else "",
-                sandbox_problem=self._sandbox_problem,
-            )
+    def _methods(self, now: Callable[[], view.Running], intake: Intake) -> Mapping[str, Any]:
+        """What the control socket answers."""
 
         async def status(_params: Mapping[str, Any]) -> Any:
             return view.status(intake.ledger, now())

@@ -52,6 +52,7 @@ class Steward:
 
     Args:
         sandbox: Name of the sandbox that confines runs here; empty when nothing is run.
+        observes: Whether this node signs nothing but its presence.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Steward:
         materials: Materials,
         activity: Activity,
         sandbox: str,
+        observes: bool = False,
     ) -> None:
         self._author = author
         self._key = author.key
@@ -71,6 +73,7 @@ class Steward:
         self._materials = materials
         self._activity = activity
         self._sandbox = sandbox
+        self._observes = observes
         self._admissions = TokenBuckets(rate_per_s=_ADMISSIONS_PER_S, burst=_ADMISSIONS_BURST)
         self._pending_since_s: dict[bytes, float] = {}
 
@@ -86,7 +89,8 @@ class Steward:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_present)
-            nursery.start_soon(self._keep_merging, changed)
+            if not self._observes:
+                nursery.start_soon(self._keep_merging, changed)
             nursery.start_soon(self._keep_scripts, changed)
 
     # -- presence -------------------------------------------------------------------------------
@@ -94,7 +98,8 @@ class Steward:
     async def _keep_present(self) -> None:
         while True:
             await self._author.notify(self._presence())
-            await self._admit_joiners()
+            if not self._observes:
+                await self._admit_joiners()
             peers = len(self._desk.presences.alive(trio.current_time()))
             await trio.sleep(_PRESENCE_S + _PRESENCE_PER_PEER_S * peers)
 

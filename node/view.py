@@ -206,7 +206,7 @@ def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
         "source": item.body.source.hex(),
         "created_ms": item.created_ms,
         "trials": [_trial(ledger, trial) for trial in item.trials],
-        "diff": _diff(ledger, blobs, item),
+        "diff": diff(ledger, blobs, item),
     }
 
 
@@ -230,7 +230,8 @@ def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
     }
 
 
-def _diff(ledger: Ledger, blobs: BlobStore, item: HypothesisView) -> list[str]:
+def diff(ledger: Ledger, blobs: BlobStore, item: HypothesisView) -> list[str]:
+    """What a hypothesis changes in its parent's script; empty while either script is missing."""
     import difflib
 
     entry = ledger.entries.get(item.body.parents[0])

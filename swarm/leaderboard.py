@@ -1,5 +1,6 @@
 """Leaderboard rows: the lineage, and what each author gave to it. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,13 +43,16 @@ def author_rows(ledger: Ledger) -> list[AuthorRow]:
     path = [entry for entry in ledger.lineage() if entry.hypothesis is not None]
     shares = _shares(path, ledger.entries)
     authors = {item.author for item in items} | work.keys()
+    entries = Counter(entry.author for entry in path)
+    proposed = Counter(item.author for item in items)
+    refuted = Counter(item.author for item in items if item.status == "refuted")
     rows = [
         AuthorRow(
             author=author,
             gain_micro=shares.get(author, 0),
-            entries=sum(entry.author == author for entry in path),
-            hypotheses=sum(item.author == author for item in items),
-            refuted=sum(item.author == author and item.status == "refuted" for item in items),
+            entries=entries[author],
+            hypotheses=proposed[author],
+            refuted=refuted[author],
             pairs_verified=work.get(author, 0),
         )
         for author in authors

@@ -4,7 +4,13 @@ from typing import Any
 
 import click
 
-from node.cli.options import Home, home_option, require_linux
+from node.cli.options import (
+    Home,
+    home_option,
+    require_linux,
+    warn_of_public_page,
+    web_options,
+)
 
 
 @click.command()
@@ -34,6 +40,8 @@ from node.cli.options import Home, home_option, require_linux
     help="Who proposes changes; `none` only verifies others'.  [default: offline]",
 )  # fmt: skip
 @click.option("--seed", type=int, envvar="SWARM_SEED", help="Seeds the agent's choices.")
+@click.option("--web", is_flag=True, default=None, envvar="SWARM_WEB", help="Serve the page, too.")
+@web_options
 @click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)
 def join(*, home: Home, exit_with_parent: int | None, **flags: Any) -> None:
     """Run a node: join a swarm through --bootstrap, or go on where this home stopped.
@@ -51,5 +59,6 @@ def join(*, home: Home, exit_with_parent: int | None, **flags: Any) -> None:
         die_with_parent(exit_with_parent)
     home.create()
     config = make_config(home.config, flags)
+    warn_of_public_page(config)
     set_up_logging(home.log)
     run_until_signalled(home, config, announce=click.echo)

@@ -13,6 +13,7 @@ import click
 _COMMANDS: Final = {
     "init": ("node.cli.init", "Found a swarm in a home directory."),
     "join": ("node.cli.join", "Run a node: join a swarm, or continue where this one stopped."),
+    "leaderboard": ("node.cli.leaderboard", "Watch a swarm in the browser; train nothing."),
     "demo": ("node.cli.demo", "Watch a swarm of local nodes find, verify and merge improvements."),
     "status": ("node.cli.status", "Show what the node does, running or not."),
     "lineage": ("node.cli.lineage", "Show the lineage from the genesis to the head."),

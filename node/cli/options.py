@@ -4,11 +4,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from node.home import Home, find_home
+
+if TYPE_CHECKING:
+    from node.config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,6 +41,47 @@ def task_option(command: F) -> F:
         metavar="NAME|DIR",
         help="A built-in task, or a task's directory.",
     )(command)
+
+
+def web_options(command: F) -> F:
+    """Add `--web-port`, `--web-host` and `--web-name`."""
+    for option in (
+        click.option(
+            "--web-name", multiple=True, envvar="SWARM_WEB_NAME", metavar="NAME",
+            help="Host name under which the page may be asked for, besides addresses.",
+        ),
+        click.option(
+            "--web-host", envvar="SWARM_WEB_HOST", metavar="IP",
+            help="Address to serve the page on.  [default: 127.0.0.1, this machine only]",
+        ),
+        click.option(
+            "--web-port", type=click.IntRange(0, 65_535), envvar="SWARM_WEB_PORT",
+            help="Port to serve the page on; 0 for any free one.  [default: 8420]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def warn_of_public_page(config: "Config") -> None:
+    """Say so when others than this machine's users can read the page.
+
+    Raises:
+        UsageError: The address to serve it on is not an IP address.
+    """
+    from node.errors import UsageError
+    from node.web.guard import is_loopback
+
+    try:
+        public = config.web and not is_loopback(config.web_host)
+    except ValueError as error:
+        raise UsageError(f"--web-host {config.web_host!r} is not an IP address") from error
+    if public:
+        click.echo(
+            f"warning: everyone who reaches {config.web_host} port {config.web_port} can read the"
+            " page, the scripts and the addresses of peers on it; there is no login",
+            err=True,
+        )
 
 
 def find_task(task: str) -> Path:
@@ -83,4 +127,6 @@ __all__ = [
     "print_json",
     "require_linux",
     "task_option",
+    "warn_of_public_page",
+    "web_options",
 ]

@@ -1,0 +1,287 @@
+"""What the page and the API say about hypotheses, entries, agents and peers, as plain JSON values.
+
+Pure: a ledger's views go in, dictionaries come out. Numbers are in the metric's unit. The text in
+them was written by peers and is passed on as it is; whoever shows it must show it as text.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
+
+from gossip.interface import PeerInfo
+from node.activity import Work
+from node.presences import ALIVE_S, Heard
+from protocol.records import Record, Trial
+from swarm.hypotheses import HypothesisView
+from swarm.leaderboard import AuthorRow, author_rows
+from swarm.ledger import Ledger
+from swarm.lineage import Entry
+
+Row: TypeAlias = dict[str, Any]
+
+POINT_COLUMNS: Final = (
+    "id", "title", "author", "parent", "entry", "status", "val_bpb", "gain", "gain_low",
+    "gain_high", "screened_gain", "pairs", "verifiers", "category", "proposer", "cpu_s",
+    "memory_gb", "created_ms", "claimed_ms", "decided_ms", "merged_ms",
+)  # fmt: skip
+"""What a hypothesis's row holds, in the order of the columns of `/api/v1/points`."""
+
+_KIB_PER_GB: Final = 1e9 / 1024
+_NORMAL_95: Final = 1.96
+_SEEN_STEP_MS: Final = 10_000
+"""When a peer was last heard of is told in steps, or every row would change all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One hypothesis as the board keeps it.
+
+    Attributes:
+        row: What is shown of it.
+        cpu_ms: CPU time that all its trials took, both arms.
+        trials: Number of its trials.
+        freedom: Degrees of freedom of `squares`.
+        squares: Sum of squared deviations of the child's metric over seeds, in units squared.
+    """
+
+    row: Row
+    cpu_ms: int
+    trials: int
+    freedom: int
+    squares: float
+
+
+def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
+    """Sum up one hypothesis.
+
+    Args:
+        item: The hypothesis.
+        merged_ms: When it was merged; None when it was not.
+    """
+    verdict = item.verdict
+    trials = [(record, record.body) for record in item.trials if isinstance(record.body, Trial)]
+    screens = [(record, body) for record, body in trials if body.purpose == "screen"]
+    verifying = [body.child.metric_micro for _, body in trials if body.purpose == "verify"]
+    measured = [value / 1e6 for value in verifying if value is not None]
+    mean = sum(measured) / len(measured) if measured else 0.0
+    screened = [
+        body.child.metric_micro for _, body in screens if body.child.metric_micro is not None
+    ]
+    value_micro = verdict.metric_micro
+    if value_micro is None and screened:
+        value_micro = sum(screened) // len(screened)
+    counted = set(verdict.trials)
+    decided_ms = None
+    if verdict.status in {"verified", "refuted"}:
+        decided_ms = max(
+            (record.created_ms for record, _ in trials if record.id in counted), default=None
+        )
+    cpu_ms = sum(arm_cpu_ms(body) for _, body in trials)
+    row: Row = {
+        "id": item.id.hex(),
+        "title": item.body.title,
+        "author": item.author.hex(),
+        "parent": item.body.parents[0].hex(),
+        "entry": item.entry_id.hex(),
+        "status": item.status,
+        "val_bpb": unit(value_micro),
+        "gain": unit(verdict.gain_micro),
+        "gain_low": unit(verdict.low_micro) if verdict.gains else None,
+        "gain_high": unit(verdict.high_micro) if verdict.gains else None,
+        "screened_gain": unit(item.screened_gain_micro),
+        "pairs": verdict.pairs,
+        "verifiers": len(verdict.verifiers),
+        "category": item.body.origin.category,
+        "proposer": item.body.origin.proposer,
+        "cpu_s": round(cpu_ms / 1000, 1),
+        "memory_gb": round(_peak_kib(body for _, body in trials) / _KIB_PER_GB, 3),
+        "created_ms": item.created_ms,
+        "claimed_ms": max((record.created_ms for record, _ in screens), default=None),
+        "decided_ms": decided_ms,
+        "merged_ms": merged_ms,
+    }
+    return Facts(
+        row=row,
+        cpu_ms=cpu_ms,
+        trials=len(trials),
+        freedom=max(0, len(measured) - 1),
+        squares=sum((value - mean) ** 2 for value in measured),
+    )
+
+
+def arm_cpu_ms(trial: Trial) -> int:
+    """CPU time of both arms of a trial, training and scoring."""
+    return sum(arm.train_cpu_ms + arm.score_cpu_ms for arm in (trial.parent, trial.child))
+
+
+def _peak_kib(trials: Iterable[Trial]) -> int:
+    return max((trial.child.peak_memory_kib for trial in trials), default=0)
+
+
+def entry_row(entry: Entry, *, on_path: bool) -> Row:
+    """One entry of the lineage, as `lineage --json` names its parts."""
+    return {
+        "id": entry.id.hex(),
+        "parents": [parent.hex() for parent in entry.parents] if entry.hypothesis else [],
+        "hypothesis": None if entry.hypothesis is None else entry.hypothesis.hex(),
+        "title": entry.title,
+        "depth": entry.depth,
+        "on_path": on_path,
+        "val_bpb": unit(entry.metric_micro),
+        "gain": unit(entry.gain_micro),
+        "gain_low": unit(entry.low_micro),
+        "gain_high": unit(entry.high_micro),
+        "author": entry.author.hex(),
+        "merged_ms": entry.merged_ms,
+        "trials": entry.trials,
+        "verifiers": [verifier.hex() for verifier in entry.verifiers],
+        "source": entry.source.hex(),
+    }
+
+
+def agent_rows(ledger: Ledger) -> list[Row]:
+    """What every agent gave to the swarm, the largest merged gain first."""
+    return [_agent_row(row, ledger) for row in author_rows(ledger)]
+
+
+def _agent_row(row: AuthorRow, ledger: Ledger) -> Row:
+    return {
+        "id": row.author.hex(),
+        "member": ledger.is_member(row.author),
+        "merged_gain": unit(row.gain_micro),
+        "entries": row.entries,
+        "hypotheses": row.hypotheses,
+        "refuted": row.refuted,
+        "pairs_verified": row.pairs_verified,
+    }
+
+
+def swarm_row(ledger: Ledger) -> Row:
+    """What the genesis fixed: name, task, metric and policy."""
+    genesis = ledger.genesis_body
+    return {
+        "id": ledger.swarm.hex(),
+        "name": genesis.name,
+        "task": genesis.task.name,
+        "tier": genesis.tier,
+        "scorer": genesis.task.scorer,
+        "metric": asdict(genesis.metric),
+        "policy": {**asdict(genesis.policy), "tau": unit(genesis.policy.tau_micro)},
+    }
+
+
+def peer_rows(
+    connected: Sequence[PeerInfo], heard: Mapping[bytes, Heard], now_s: float, now_ms: int
+) -> list[Row]:
+    """Everybody who is connected or was heard of, the present ones first."""
+    links = {peer.node_id: peer for peer in connected}
+    rows = [
+        _peer_row(identity, links.get(identity), heard.get(identity), now_s, now_ms)
+        for identity in links.keys() | heard.keys()
+    ]
+    return sorted(rows, key=lambda row: (not row["alive"], row["id"]))
+
+
+def _peer_row(
+    identity: bytes, link: PeerInfo | None, heard: Heard | None, now_s: float, now_ms: int
+) -> Row:
+    silent_s = [] if heard is None else [now_s - heard.at_s]
+    row: Row = {
+        "id": identity.hex(),
+        "connected": link is not None,
+        "rtt_ms": None if link is None or link.rtt_ms is None else round(link.rtt_ms, 1),
+        "addresses": [] if link is None else list(link.addresses),
+        "role": "" if link is None or link.hello is None else link.hello.role,
+        "version": "" if link is None or link.hello is None else link.hello.version,
+        "head": None,
+        "depth": None,
+        "records": None if link is None or link.hello is None else link.hello.records,
+        "device": "",
+        "sandbox": "",
+        "state": "",
+        "hypothesis": None,
+        "progress": 0.0,
+    }
+    if link is not None:
+        silent_s.append(link.last_seen_s)
+        if link.hello is not None and link.hello.head is not None:
+            row["head"] = link.hello.head.hex()
+    if heard is not None:
+        said = heard.presence
+        row |= {
+            "role": said.role,
+            "version": said.version,
+            "head": said.head.hex() or None,
+            "depth": said.depth,
+            "records": said.records,
+            "device": said.device,
+            "sandbox": said.sandbox,
+            "state": said.state,
+            "hypothesis": said.hypothesis.hex() or None,
+            "progress": said.progress_permille / 1000,
+        }
+    seconds = min(silent_s)
+    seen_ms = now_ms - round(1000 * seconds)
+    return {
+        **row,
+        "seen_ms": seen_ms - seen_ms % _SEEN_STEP_MS,
+        "alive": link is not None or seconds <= ALIVE_S,
+    }
+
+
+def work_row(work: Work) -> Row:
+    """What one of this node's own workers does."""
+    return {
+        "state": work.state,
+        "hypothesis": None if work.hypothesis is None else work.hypothesis.hex(),
+        "title": work.title,
+        "pair": work.pair,
+        "arm": work.arm,
+        "progress": round(work.progress, 3),
+    }
+
+
+def seed_deviation(facts: Iterable[Facts]) -> float | None:
+    """Standard deviation of the metric over seeds, pooled over all verified pairs; None without."""
+    freedom, squares = 0, 0.0
+    for item in facts:
+        freedom += item.freedom
+        squares += item.squares
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def half_width(deviation: float | None, pairs: int) -> float | None:
+    """Half of the 95 % interval of a mean over `pairs` seeds."""
+    if deviation is None or pairs == 0:
+        return None
+    return _NORMAL_95 * deviation / math.sqrt(pairs)
+
+
+def trial_row(ledger: Ledger, record: Record, *, counted: bool) -> Row:
+    """One trial of a hypothesis."""
+    trial = record.body
+    assert isinstance(trial, Trial)
+    before, after = trial.parent.metric_micro, trial.child.metric_micro
+    gain = None
+    if before is not None and after is not None:
+        gain = unit(ledger.metric.gain_micro(before, after))
+    return {
+        "id": record.id.hex(),
+        "author": record.author.hex(),
+        "purpose": trial.purpose,
+        "counted": counted,
+        "pair": trial.pair,
+        "seed": str(trial.seed),
+        "parent": {"status": trial.parent.status, "val_bpb": unit(before)},
+        "child": {"status": trial.child.status, "val_bpb": unit(after)},
+        "gain": gain,
+        "cpu_s": round(arm_cpu_ms(trial) / 1000, 2),
+        "device": trial.device,
+        "created_ms": record.created_ms,
+    }
+
+
+def unit(micro: int | None) -> float | None:
+    """Millionths of the metric's unit, in the unit."""
+    return None if micro is None else micro / 1e6

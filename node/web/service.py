@@ -1,0 +1,158 @@
+"""Serving the leaderboard from within a node: the board's upkeep and the server's keeper.
+
+A fault of either is logged and tried again; it never ends the node. Only what the user asked for
+and cannot have (a port that is taken) is an error, and that at the start.
+"""
+
+import json
+import logging
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from node.errors import NodeError, UsageError
+from node.web import guard
+from node.web.board import Board, BoardSource
+from node.web.events import EventLog
+from node.web.http import serve_http
+from node.web.routes import Site
+from swarm.events import Event
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+_TICK_S: Final = 0.5
+"""How long changes are collected before they are told."""
+_RETRY_S: Final = 1.0
+_BACKLOG: Final = 128
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Where the page is served.
+
+    Attributes:
+        host: IP address to listen on.
+        port: Port; 0 for any free one.
+        names: Host names under which the page may be asked for, besides addresses.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    names: tuple[str, ...] = ()
+
+
+class Leaderboard:
+    """The page of one node: its board, its events and its server.
+
+    Attributes:
+        url: Where the page is; known once `run` has started.
+    """
+
+    def __init__(self, config: WebConfig, source: BoardSource) -> None:
+        self._config = config
+        self._board = Board(source)
+        self._events = EventLog(secrets.token_hex(6))
+        self._site = Site(
+            self._board, self._events, frozenset(name.lower() for name in config.names)
+        )
+        self.url = ""
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Tell what records have changed."""
+        self._board.note(events)
+
+    async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            NodeError: The address cannot be listened on.
+        """
+        with _listen(self._config) as listening:
+            host, port = listening.getsockname()[:2]
+            self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_serving, listening)
+                nursery.start_soon(self._keep_current)
+                task_status.started()
+
+    async def _keep_serving(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                # Served from a duplicate: when the server fails, clients wait in the queue of the
+                # original for the next one.
+                listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.dup()))
+                async with listener:
+                    await serve_http(listener, self._site.answer, guard.SECURITY_HEADERS)
+            except Exception:  # noqa: BLE001 - a web fault must not end the node
+                _log.exception("the web server failed; starting it again")
+            await trio.sleep(_RETRY_S)
+
+    async def _keep_current(self) -> None:
+        told: dict[str, Any] = {}
+        while True:
+            try:
+                await self._renew()
+                live = self._board.live()
+                if difference := live_difference(told, live):
+                    self._events.append("live", json.dumps(difference, separators=(",", ":")))
+                told = live
+            except Exception:  # noqa: BLE001 - a web fault must not end the node
+                _log.exception("the leaderboard could not be renewed")
+            await trio.sleep(_TICK_S)
+
+    async def _renew(self) -> None:
+        change = None
+        for step in self._board.renew():
+            await trio.lowlevel.checkpoint()
+            change = step
+        if change and self._site.ready:
+            self._events.append("change", json.dumps(change, separators=(",", ":")))
+        self._site.ready = True
+
+
+def live_difference(told: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the live part has changed; of the peers only those that did, and who is `gone`."""
+    changed = {
+        name: value for name, value in live.items() if name != "peers" and told.get(name) != value
+    }
+    before = {row["id"]: row for row in told.get("peers", ())}
+    peers = [row for row in live["peers"] if before.pop(row["id"], None) != row]
+    if peers:
+        changed["peers"] = peers
+    if before:
+        changed["gone"] = sorted(before)
+    return changed
+
+
+def _listen(config: WebConfig) -> socket.socket:
+    """Open the listening socket.
+
+    Raises:
+        UsageError: The host is not an IP address.
+        NodeError: It cannot be listened on.
+    """
+    try:
+        guard.is_loopback(config.host)
+    except ValueError as error:
+        raise UsageError(f"--web-host {config.host!r} is not an IP address") from error
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((config.host, config.port))
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise NodeError(
+            f"the page cannot be served on {config.host} port {config.port}: {error.strerror};"
+            " choose another --web-port"
+        ) from error
+    return listening
