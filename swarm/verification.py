@@ -18,6 +18,10 @@ WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
 """Statuses in which more pairs are wanted. Parked hypotheses wait for a quieter time."""
 
 
+PAIRS_TYPICAL: Final = 6
+"""Pairs that a clear gain needs; `make bench-verdict` measures it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerificationTask:
     """A pair to run.
@@ -62,7 +66,7 @@ def next_verification(
         and item.verdict.decided_at < ledger.policy.cap_pairs
         and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
     ]
-    wanted.sort(key=lambda item: (-(item.screening.gain_micro or 0), item.id))
+    wanted.sort(key=lambda item: (-_gain_per_pair_left(item), item.id))
     for item in wanted:
         if me not in choose_verifiers(ledger, item, me=me, alive=alive, now_ms=now_ms):
             continue
@@ -73,6 +77,16 @@ def next_verification(
         if item.verdict.decided_at + in_flight < ledger.policy.cap_pairs:
             return VerificationTask(item.id, pair)
     return None
+
+
+def _gain_per_pair_left(item: HypothesisView) -> int:
+    """What a pair spent here promises: the screened gain over the pairs still needed, about.
+
+    What was begun is finished before a somewhat larger gain is started, which would otherwise leave
+    half-verified hypotheses behind whenever something new is claimed.
+    """
+    pairs_left = max(1, PAIRS_TYPICAL - item.verdict.decided_at)
+    return (item.screening.gain_micro or 0) // pairs_left
 
 
 def choose_verifiers(
