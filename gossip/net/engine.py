@@ -118,7 +118,6 @@ def build_engine(
         max_inbound_rpc_size=RPC_BYTES_MAX,
         max_subscriptions_per_rpc=16,
         max_subscriptions_per_peer=16,
-        allowed_topics=frozenset(),
     )
     fixes.contain_stream_handlers(host, on_fault)
     fixes.enlarge_queues(pubsub)

@@ -168,7 +168,7 @@ class Network:
             self._serving().schedule.suggest_sync(node_id)
 
     async def wait_reconciled(self) -> None:
-        """Wait until one reconciliation has been completed since `serve`."""
+        """Wait until the set of records has once been found, or made, equal to a peer's."""
         await (await self._served()).reconciled.wait()
 
     async def reconcile(self, node_id: bytes) -> SyncReport:
@@ -316,15 +316,17 @@ class Network:
         server.add(PEERS_PROTOCOL, HELLO_TIMEOUT_S, meetings.serve_peers)
         server.add(SYNC_PROTOCOL, SYNC_TIMEOUT_S, serve_sync)
         server.add(BLOB_PROTOCOL, BLOB_TIMEOUT_S, serve_blobs)
+        reconciled = trio.Event()
         schedule = Schedule(
             self._config,
             peers=peers,
             dialer=self._dialer,
             meetings=meetings,
             reconcile=self.reconcile,
+            reconciled=reconciled,
             rng=self._rng,
         )
-        return _Running(engine, relay, sync, meetings, schedule, trio.Event())
+        return _Running(engine, relay, sync, meetings, schedule, reconciled)
 
     def _require_member(self, node_id: bytes) -> None:
         if not self._peers.same_swarm(node_id):

@@ -95,11 +95,17 @@ class Relay:
         fixes.contain_pubsub(pubsub, self._libp2p_fault)
 
     async def enter(self, swarm_id: bytes) -> None:
-        """Subscribe to a swarm's topics."""
+        """Subscribe to a swarm's topics.
+
+        Peers say only once, on connecting, what they subscribe to. The one that told us the genesis
+        has said so already, so until here every topic is noted, up to the library's limit a peer.
+        """
         assert self._swarm_id is None
         self._swarm_id = swarm_id
         topics = (records_topic(swarm_id), notices_topic(swarm_id))
         self._pubsub.allowed_topics = frozenset(topics)
+        for topic in self._pubsub.peer_topics.keys() - set(topics):
+            del self._pubsub.peer_topics[topic]
         self._pubsub.set_topic_validator(topics[0], self._take_bundle, True)
         self._pubsub.set_topic_validator(topics[1], self._take_notice, True)
         for topic in topics:

@@ -48,6 +48,7 @@ class Schedule:
         dialer: Dialer,
         meetings: Meetings,
         reconcile: Reconcile,
+        reconciled: trio.Event,
         rng: random.Random,
     ) -> None:
         self._config = config
@@ -55,6 +56,7 @@ class Schedule:
         self._dialer = dialer
         self._meetings = meetings
         self._reconcile = reconcile
+        self._reconciled = reconciled
         self._rng = rng
         self._wanted: set[bytes] = set()
         self._syncing: set[bytes] = set()
@@ -150,12 +152,14 @@ class Schedule:
             log.debug("no addresses from %s: %s", node_id.hex()[:8], error)
 
     def _compare(self, node_id: bytes) -> None:
-        """Reconcile with a peer whose set of records is not ours."""
+        """Reconcile with a peer whose set of records is not ours; an equal set needs nothing."""
         peer = self._peers.get(node_id)
         if peer is None or peer.greeting is None or not self._peers.same_swarm(node_id):
             return
         if peer.greeting.hello.digest != self._meetings.own_greeting().hello.digest:
             self.suggest_sync(node_id)
+        else:
+            self._reconciled.set()
 
     async def _keep_reconciling(self, nursery: trio.Nursery) -> None:
         while True:

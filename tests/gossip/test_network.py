@@ -54,6 +54,34 @@ async def test_three_nodes_that_know_only_the_first() -> None:
         assert info.hello.role == "agent"
 
 
+async def test_who_asked_for_the_genesis_first_is_heard_by_the_node_it_asked() -> None:
+    # The first node's subscriptions came before the second one knew what to listen for.
+    quiet = NetworkConfig(seed=bytes(32), sync_period_s=600, hello_period_s=600)
+    one, two = FakeStore(), FakeStore()
+    one.genesis = make_envelope(0)
+    async with (
+        serving(1, one, config=quiet) as first,
+        serving(2, two, config=quiet, swarm=None) as second,
+    ):
+        await second.fetch_genesis(first.addresses[0])
+        await second.enter(SWARM)
+        await until_mesh(second, 1)
+        await second.publish_notice(b"from the second")
+        await one.wait_for(notices=1)
+        await first.publish_notice(b"from the first")
+        await two.wait_for(notices=1)
+
+
+async def test_equal_sets_count_as_reconciled() -> None:
+    slow = NetworkConfig(seed=bytes(32), sync_period_s=600)
+    async with (
+        serving(1, FakeStore(), config=slow) as first,
+        serving(2, FakeStore(), config=slow, bootstrap=first.addresses) as second,
+    ):
+        with trio.fail_after(20):
+            await second.wait_reconciled()
+
+
 async def test_publishing_many_at_once_loses_nothing() -> None:
     # Reconciliation is switched off by its period, so that pubsub alone must deliver.
     slow = NetworkConfig(seed=bytes(32), sync_period_s=600, hello_period_s=600)
