@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test check fmt setup pins clean
+.PHONY: help demo test check test-sandbox fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -29,6 +29,10 @@ check: setup ## ruff, mypy, import contract and tests (ARGS go to pytest)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
+
+test-sandbox: setup ## Attack every sandbox in every way, and print the table
+	$(BIN)/python -m tests.hostile $(ARGS)
+	$(BIN)/python -m pytest -q -m sandbox
 
 fmt: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .

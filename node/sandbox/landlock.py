@@ -32,11 +32,14 @@ class Landlock:
 
     name: Final = "landlock"
 
-    def __init__(self, interpreter: Interpreter | None = None) -> None:
+    def __init__(
+        self, interpreter: Interpreter | None = None, confinement: Path = CONFINEMENT
+    ) -> None:
         """Work out the rules; nothing is started yet.
 
         Args:
             interpreter: the Python to allow, this one if left out.
+            confinement: the package to enter by; tests give one that speaks an older Landlock.
 
         Raises:
             SandboxError: when the kernel's Landlock is missing or too old.
@@ -48,6 +51,7 @@ class Landlock:
                 f"{landlock.MINIMUM_VERSION} ({KERNEL_NEEDED}) is needed"
             )
         self._interpreter = interpreter or Interpreter.current()
+        self._confinement = confinement
         view = interpreter_view(self._interpreter)
         self._read: list[Path] = []
         self._list_only: list[Path] = []
@@ -75,7 +79,7 @@ class Landlock:
         )
         plan_fd = write_memfd("plan", plan)
         try:
-            argv = entry_command(self._interpreter, CONFINEMENT.parent, plan_fd)
+            argv = entry_command(self._interpreter, self._confinement.parent, plan_fd)
             return start(argv, spec, env=spec.env, extra_fds=(plan_fd,))
         finally:
             os.close(plan_fd)
