@@ -71,7 +71,9 @@ class DemoDisplay:
         return Group(
             self._header(first, elapsed_s),
             _nodes_table(nodes),
+            "",
             _hypotheses_table(first, _names(nodes)),
+            "",
             lineage_table(first.get("lineage", []), _names(nodes)),
         )
 
@@ -112,16 +114,25 @@ def _nodes_table(nodes: Sequence[DemoNode]) -> Table:
             table.add_row(node.name, Text("starting", style="dim"), "", "", "", "")
             continue
         worker = status["worker"]
-        pair = "" if worker["pair"] is None else f" pair {worker['pair'] + 1}, {worker['arm']}"
         table.add_row(
             node.name,
-            Text(worker["state"] + pair),
+            Text(describe_work(worker)),
             Text(worker["title"] or ""),
             ProgressBar(total=1.0, completed=worker["progress"] or 0.0, width=16),
             str(status["records"]),
             str(len(status["peers"])),
         )
     return table
+
+
+def describe_work(worker: dict[str, Any]) -> str:
+    """What a worker does, in a few words, from the `worker` of a status."""
+    state: str = worker["state"]
+    if worker["pair"] is None:
+        return state
+    number = worker["pair"] + 1
+    what = f"pair {number}" if state == "verifying" else f"run {number}"
+    return f"{state} {what}, {worker['arm']}"
 
 
 def _hypotheses_table(snapshot: dict[str, Any], names: dict[str, str]) -> Table:
