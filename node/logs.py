@@ -33,6 +33,8 @@ def set_up_logging(path: Path) -> None:
     root.handlers[:] = [handler, console]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    # A full disk must not bury the one line that says so under tracebacks of the log itself.
+    logging.raiseExceptions = False
     path.chmod(0o600)
     # The engine logs each peer's every fault; what matters of them is logged by us.
     for name in ("libp2p", "multiaddr", "asyncio"):
