@@ -49,8 +49,22 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
+def _print_version(context: click.Context) -> None:
+    from node.hardware import software_version
+
+    click.echo(f"swarm-node {software_version()}")
+    context.exit()
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="swarm-node", prog_name="swarm-node")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _option, wanted: _print_version(context) if wanted else None,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Turn any set of laptops and GPU boxes into one research group."""
 
