@@ -82,10 +82,10 @@ def found(home: Home, task: Path) -> Home:
 class NodeProcess:
     """`swarm-node join` on one home; its stderr is kept outside of it."""
 
-    def __init__(self, home: Home, *arguments: str) -> None:
+    def __init__(self, home: Home, *arguments: str, errors: Path | None = None) -> None:
         self.home = home
         self.arguments = arguments
-        self._errors = home.root.with_name(home.root.name + ".stderr")
+        self._errors = errors or home.root.with_name(home.root.name + ".stderr")
         self._process: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> Self:
@@ -137,6 +137,10 @@ class NodeProcess:
         assert isinstance(value, dict)
         return value
 
+    def finish(self) -> None:
+        """Have it begin nothing new."""
+        ask(self.home.control, "finish")
+
     def stored(self) -> dict[bytes, bytes]:
         """What is durable in its home: every envelope by its record id."""
         store = RecordStore(self.home.database, read_only=True)
@@ -159,9 +163,9 @@ class NodeProcess:
 
 
 @contextlib.contextmanager
-def running(home: Home, *arguments: str) -> Iterator[NodeProcess]:
+def running(home: Home, *arguments: str, errors: Path | None = None) -> Iterator[NodeProcess]:
     """A node that runs for the length of the block."""
-    node = NodeProcess(home, *arguments)
+    node = NodeProcess(home, *arguments, errors=errors)
     try:
         yield node.start()
     finally:
