@@ -1,6 +1,7 @@
 """`swarm-node demo`: a whole swarm on one machine."""
 
 import shutil
+import signal
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -52,6 +53,9 @@ def demo(
     from node.demo import DemoPlan, run_demo
     from node.demo_display import DemoDisplay, print_result
 
+    # A closed terminal and a polite kill end the demo as Ctrl-C does: nothing is left behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     task_directory = find_task(task)
     directory = home.expanduser().absolute() if home else Path(tempfile.mkdtemp(prefix="swarm-"))
     plan = DemoPlan(
