@@ -6,10 +6,11 @@ is recognised before anybody trains it twice. Second its *limits*: how large it 
 may grow over its parent and how long a literal may get, so that trained weights cannot travel
 inside a script.
 
-It refuses to know what the script does. The text is hostile: whatever it holds, only `SourceError`
-leaves this file. Outcomes never depend on the caller's stack depth or on the Python version: trees
-are walked without recursion, and everything deep enough to trouble the parser is refused by limits
-well below the point where the parser gives up (a deep tree can end the process, not only raise).
+It refuses to know what the script does and which functions its task wants from it. The text is
+hostile: whatever it holds, only `SourceError` leaves this file. Outcomes never depend on the
+caller's stack depth or on the Python version: trees are walked without recursion, and everything
+deep enough to trouble the parser is refused by limits well below the point where the parser gives
+up (a deep tree can end the process, not only raise).
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ import ast
 import dataclasses
 import hashlib
 import io
-import threading
 import tokenize
-import warnings
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from protocol.limits import LITERAL_BYTES_MAX, SOURCE_BYTES_MAX, SOURCE_GROWTH_BYTES_MAX
+from protocol.syntax import parse_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +39,6 @@ LINE_TOKENS_MAX: Final = 1000
 
 ELIFS_MAX: Final = 100
 """Most `elif` branches in a file: each nests the tree one level deeper without a longer line."""
-
-REQUIRED_FUNCTIONS: Final = ("build_model", "train")
-"""What every script must define at its top level."""
-
-_PARSER_LOCK: Final = threading.Lock()
-"""CPython 3.11 counts the depth of a tree under construction once per process: of two threads that
-parse at once, one fails with SystemError. Warning filters are shared by all threads too."""
 
 _DIGEST_DOMAIN: Final = b"swarm-node source v1\0"
 _IGNORED_TOKENS: Final = frozenset(
@@ -104,8 +97,8 @@ def normalise(source: str) -> NormalSource:
     the spelling of literals or the order of neighbouring top-level constants.
 
     Raises:
-        SourceError: the script is too large, too deep, not Python, holds a literal that is too
-            long or does not define `build_model` and `train`.
+        SourceError: the script is too large, too deep, not Python, or holds a literal that is too
+            long.
     """
     try:
         text_bytes = len(source.encode("utf-8"))
@@ -118,7 +111,6 @@ def normalise(source: str) -> NormalSource:
     token_bytes = _scan_tokens(source)
     tree = _parse(source)
     docstring_bytes = _reduce(tree)
-    _check_functions(tree)
     tree.body = _sort_constants(tree.body)
     digest = hashlib.sha256(_DIGEST_DOMAIN)
     for part in _serialise(tree):
@@ -198,20 +190,6 @@ def _parse(source: str) -> ast.Module:
     return tree
 
 
-def parse_tree(code: str, mode: Literal["exec", "eval"] = "exec") -> ast.AST:
-    """Parses code like `ast.parse`, which is not safe to call from several threads.
-
-    Everything in this program that needs a syntax tree calls this function. It checks no limits.
-
-    Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse` does.
-    """
-    with _PARSER_LOCK, warnings.catch_warnings():
-        # A script's invalid escapes or odd comparisons are its own affair, not ours to print.
-        warnings.simplefilter("ignore")
-        return ast.parse(code, mode=mode)
-
-
 def _reduce(tree: ast.Module) -> int:
     """Removes docstrings and checks depth and literals, without recursion.
 
@@ -272,13 +250,6 @@ def _value_bytes(value: object) -> int:
             return (value.bit_length() + 7) // 8
         case _:
             return 0
-
-
-def _check_functions(tree: ast.Module) -> None:
-    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    for name in REQUIRED_FUNCTIONS:
-        if name not in defined:
-            raise SourceError(f"the script does not define {name}() at its top level")
 
 
 def _constant_name(node: ast.stmt) -> str | None:

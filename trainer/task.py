@@ -10,7 +10,6 @@ bytes, so a task is named by the SHA-256 of its bundle.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import pathlib
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgpack
 
+from trainer.constants import Constant, set_constants
 from trainer.data import Split
 from trainer.fields import Table, TaskError
 from trainer.job import Budget, BudgetKind, Evaluation, Job, Limits
@@ -45,7 +45,6 @@ BUILT_IN: Final = pathlib.Path(__file__).parent / "tasks"
 
 Direction = Literal["min", "max"]
 Scorer = Literal["trusted"]
-Constant = int | float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -225,33 +224,6 @@ def open_bundle(raw: bytes) -> Task:
     if task.bundle() != raw:
         raise TaskError("the bundle is not canonical")
     return task
-
-
-def set_constants(source: str, constants: Mapping[str, Constant]) -> str:
-    """Returns a script with other values in its top-level constants.
-
-    Raises:
-        TaskError: the script cannot be parsed, or does not assign one of the names exactly once.
-    """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise TaskError("the script is not valid Python") from error
-    found: dict[str, list[ast.expr]] = {name: [] for name in constants}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if isinstance(target, ast.Name) and target.id in found:
-                found[target.id].append(node.value)
-    # ast counts columns in bytes of UTF-8.
-    lines = [line.encode() for line in source.splitlines(keepends=True)]
-    for name, values in found.items():
-        if len(values) != 1 or values[0].lineno != values[0].end_lineno:
-            raise TaskError(f"the script must assign {name} once, on one line")
-        value, row = values[0], values[0].lineno - 1
-        new = repr(constants[name]).encode()
-        lines[row] = lines[row][: value.col_offset] + new + lines[row][value.end_col_offset :]
-    return b"".join(lines).decode()
 
 
 def _read(path: pathlib.Path) -> bytes:

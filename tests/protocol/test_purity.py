@@ -11,8 +11,8 @@ import protocol
 
 FOLDER = Path(protocol.__file__).parent
 ALLOWED = {
-    "collections", "cryptography", "dataclasses", "enum", "hashlib", "msgpack", "protocol",
-    "struct", "typing",
+    "ast", "collections", "cryptography", "dataclasses", "enum", "hashlib", "msgpack", "protocol",
+    "struct", "threading", "typing", "warnings",
 }  # fmt: skip
 FORBIDDEN = ("trio", "torch", "libp2p", "sqlite3", "apsw", "numpy", "asyncio")
 

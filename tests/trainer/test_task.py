@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.tiny import tiny_task, write_task
+from trainer.constants import set_constants
 from trainer.fields import TaskError
 from trainer.job import Budget, TrainerError
 from trainer.task import (
@@ -19,7 +20,6 @@ from trainer.task import (
     load_task,
     open_bundle,
     pack_bundle,
-    set_constants,
 )
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def _packed(files: Any, version: Any = 1) -> bytes:
         _packed({n: c for n, c in built_in_task().files.items() if n != "train.py"}),
         _packed(dict(reversed(list(built_in_task().files.items())))),
         _packed({**built_in_task().files, "train.py": b"(" * 40_000}),
+        _packed({**built_in_task().files, "train.py": b"-" * 40_000 + b"1"}),
+        _packed({**built_in_task().files, "train.py": b"x" + b".a" * 20_000}),
         _packed({**built_in_task().files, "train.py": b"\xff"}),
     ],
 )

@@ -7,7 +7,8 @@ import hashlib
 import random
 from typing import TYPE_CHECKING
 
-from trainer.task import built_in_task, load_task, set_constants
+from trainer.constants import set_constants
+from trainer.task import built_in_task, load_task
 
 if TYPE_CHECKING:
     from pathlib import Path

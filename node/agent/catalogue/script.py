@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import libcst as cst
 
 from node.agent.proposal import AgentError
-from swarm.source import SourceError, normalise, parse_tree
+from protocol.syntax import parse_tree
+from swarm.source import SourceError, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
