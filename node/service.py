@@ -137,6 +137,8 @@ class Node:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise NodeError(f"a node is already running on {self._home.root}") from error
+            # One that was killed has left its address, where nobody listens any more.
+            self._home.address.unlink(missing_ok=True)
             try:
                 yield
             finally:
