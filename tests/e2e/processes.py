@@ -14,7 +14,7 @@ from typing import Any, Self
 import trio
 
 from node.control import ask
-from node.errors import NodeError
+from node.errors import NodeError, NotRunningError
 from node.home import Home
 from node.store import RecordStore
 from protocol.envelope import peek_id
@@ -106,11 +106,19 @@ class NodeProcess:
         """Start the process and wait until it listens and answers."""
         self.launch()
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not self.home.address.exists():
+        while not self._answers():
             assert self.alive, self.errors
             assert time.monotonic() < deadline_s, "the node did not start in time"
             time.sleep(POLL_S)
         return self
+
+    def _answers(self) -> bool:
+        """Whether it answers; the address file may be that of a node that was killed."""
+        try:
+            self.status()
+        except NotRunningError:
+            return False
+        return self.home.address.exists()
 
     @property
     def pid(self) -> int:
