@@ -1,0 +1,298 @@
+"""Three-way merge of training scripts: two changes to one script, put into one text.
+
+Top-level constants are merged by name through the syntax tree, because two neighbouring constants
+that were changed apart do not contradict each other, though their lines touch. The rest is merged
+line by line by `git merge-file`. What both sides changed in different ways is a conflict and is
+never guessed.
+
+This file knows texts. It refuses to know hypotheses, heads and what a merge is good for; whether
+the result helps is measured like any other change. The texts are hostile: they are parsed under
+the limits of `swarm.source` and never run, and git sees them as files in an empty directory.
+"""
+
+import ast
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from node.errors import NodeError
+from protocol.syntax import parse_tree
+from swarm.source import SourceError, normalise
+
+_GIT_TIMEOUT_S: Final = 20.0
+_GIT_ERROR: Final = 128
+"""`git merge-file` returns the number of conflicts, or at least this much when it failed."""
+
+
+class MergeUnavailableError(NodeError):
+    """Nothing can be merged here: git is missing or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Both changes in one script."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """One place that both sides changed in different ways.
+
+    Attributes:
+        where: The constant's or definition's name, or `lines`.
+        ours: What stands there on the side that is merged into.
+        theirs: What stands there on the other side.
+    """
+
+    where: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The two changes contradict each other."""
+
+    clashes: tuple[Clash, ...]
+
+
+MergeResult: TypeAlias = Merged | Conflict
+
+
+def git_environment(home: str) -> dict[str, str]:
+    """An environment in which git reads nobody's configuration, hooks or directories."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": home,
+        "XDG_CONFIG_HOME": home,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+def merge_scripts(base: str, ours: str, theirs: str) -> MergeResult:
+    """Put the changes from `base` to `ours` and from `base` to `theirs` into one script.
+
+    Raises:
+        SourceError: One of the scripts breaks the limits of a script.
+        MergeUnavailableError: git is missing or failed.
+    """
+    texts = [_unix(text) for text in (base, ours, theirs)]
+    for text in texts:
+        normalise(text)
+    constants = [_constants(text) for text in texts]
+    clashes: list[Clash] = []
+    edits: list[dict[str, str]] = [{}, {}, {}]
+    for name in sorted(constants[0].keys() & constants[1].keys() & constants[2].keys()):
+        before, mine, other = (found[name] for found in constants)
+        if other.meaning in {mine.meaning, before.meaning}:
+            chosen = mine
+        elif before.meaning == mine.meaning:
+            chosen = other
+        else:
+            clashes.append(Clash(name, mine.text, other.text))
+            chosen = mine
+        for edit in edits:
+            edit[name] = chosen.text
+    aligned = [
+        _with_values(text, found, edit)
+        for text, found, edit in zip(texts, constants, edits, strict=True)
+    ]
+    merged, rest = _merge_lines(*aligned)
+    clashes.extend(rest)
+    if not clashes:
+        clashes.extend(_twice_bound(merged, texts[1], texts[2]))
+    return Conflict(tuple(clashes)) if clashes else Merged(merged)
+
+
+def describe_change(parent: str, child: str) -> str:
+    """A change in a few words: the constants that it sets, else how many lines it touches.
+
+    Raises:
+        SourceError: One of the scripts breaks the limits of a script.
+    """
+    parent, child = _unix(parent), _unix(child)
+    normalise(parent)
+    normalise(child)
+    before, after = _constants(parent), _constants(child)
+    common = before.keys() & after.keys()
+    set_anew = [
+        name for name, value in after.items()
+        if name in common and before[name].meaning != value.meaning
+    ]  # fmt: skip
+    edit = {name: after[name].text for name in common}
+    only_constants = normalise(_with_values(parent, before, edit)) == normalise(child)
+    if set_anew and only_constants:
+        return ", ".join(f"{name}={' '.join(after[name].text.split())}" for name in set_anew)
+    lines = Counter(child.split("\n"))
+    lines.subtract(Counter(parent.split("\n")))
+    added = sum(count for count in lines.values() if count > 0)
+    removed = -sum(count for count in lines.values() if count < 0)
+    return f"{added} lines added, {removed} removed"
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+# -- constants by name --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """The value of a constant: where it stands (bytes of the whole text), and what it means."""
+
+    start: int
+    end: int
+    text: str
+    meaning: str
+
+
+def _constants(text: str) -> dict[str, _Value]:
+    """Top-level `NAME = value` statements whose name is bound once, in the order of the text."""
+    tree = parse_tree(text)
+    assert isinstance(tree, ast.Module)
+    bound = Counter(_bindings(tree))
+    data = text.encode()
+    starts = [0]
+    for line in data.split(b"\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    found: dict[str, _Value] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        if bound[name] != 1 or value.end_lineno is None or value.end_col_offset is None:
+            continue
+        start = starts[value.lineno - 1] + value.col_offset
+        end = starts[value.end_lineno - 1] + value.end_col_offset
+        segment = data[start:end].decode(errors="replace")
+        if _meaning_of(segment) == ast.dump(value):
+            found[name] = _Value(start, end, segment, ast.dump(value))
+    return found
+
+
+def _meaning_of(segment: str) -> str | None:
+    """What an expression means; None where its text does not stand for itself."""
+    try:
+        tree = parse_tree(segment, "eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    assert isinstance(tree, ast.Expression)
+    return ast.dump(tree.body)
+
+
+def _with_values(text: str, found: Mapping[str, _Value], values: Mapping[str, str]) -> str:
+    """The text with constants set anew; everything else stays as it is, to the byte."""
+    data = text.encode()
+    for name, value in sorted(found.items(), key=lambda item: -item[1].start):
+        if name in values:
+            data = data[: value.start] + values[name].encode() + data[value.end :]
+    return data.decode()
+
+
+def _bindings(tree: ast.Module) -> list[str]:
+    """Every name that a top-level statement binds plainly, as often as it does."""
+    names: list[str] = []
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=targets):
+                names.extend(item.id for item in targets if isinstance(item, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                names.append(name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.append(statement.name)
+            case _:
+                pass
+    return names
+
+
+def _twice_bound(merged: str, ours: str, theirs: str) -> list[Clash]:
+    """Names that each side binds once, at different places: the lines merge, the meaning does not.
+
+    A result that is no valid script at all is left to whoever checks it against the limits.
+    """
+    try:
+        normalise(merged)
+    except SourceError:
+        return [Clash("lines", "(the merged text is not a valid script)", "")]
+    counts: list[Counter[str]] = []
+    for text in (merged, ours, theirs):
+        tree = parse_tree(text)
+        assert isinstance(tree, ast.Module)
+        counts.append(Counter(_bindings(tree)))
+    merged_counts, mine, other = counts
+    return [
+        Clash(name, "bound here", "bound at another place")
+        for name in sorted(merged_counts)
+        if merged_counts[name] > max(mine[name], other[name])
+    ]
+
+
+# -- the rest by lines --------------------------------------------------------------------------
+
+
+def _merge_lines(base: str, ours: str, theirs: str) -> tuple[str, list[Clash]]:
+    """Merge by lines with git; the clashes are empty when that went well."""
+    token = hashlib.sha256(f"{ours}\0{base}\0{theirs}".encode()).hexdigest()[:24]
+    labels = [f"{side}-{token}" for side in ("ours", "base", "theirs")]
+    with tempfile.TemporaryDirectory(prefix="swarm-node-merge-") as directory:
+        names = []
+        for side, text in zip(("ours", "base", "theirs"), (ours, base, theirs), strict=True):
+            (Path(directory) / side).write_bytes(text.encode())
+            names.append(side)
+        options = [item for label in labels for item in ("-L", label)]
+        environment = git_environment(directory) | {"GIT_CEILING_DIRECTORIES": directory}
+        try:
+            run = subprocess.run(
+                ["git", "merge-file", "-p", "--diff3", *options, *names],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_GIT_TIMEOUT_S,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise MergeUnavailableError("git is not installed, so nothing is merged") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise MergeUnavailableError(f"git could not merge: {error}") from error
+    if run.returncode < 0 or run.returncode >= _GIT_ERROR:
+        words = " ".join(run.stderr.decode(errors="replace").split())[:200]
+        raise MergeUnavailableError(f"git could not merge: {words}")
+    merged = run.stdout.decode()
+    return merged, [] if run.returncode == 0 else _read_clashes(merged, token)
+
+
+def _read_clashes(marked: str, token: str) -> list[Clash]:
+    """Both sides of every conflict in git's marked text; the token keeps scripts from faking it."""
+    clashes: list[Clash] = []
+    side: str | None = None
+    sides: dict[str, list[str]] = {}
+    for line in marked.split("\n"):
+        if line == f"<<<<<<< ours-{token}":
+            side, sides = "ours", {"ours": [], "base": [], "theirs": []}
+        elif line == f"||||||| base-{token}":
+            side = "base"
+        elif line == "=======" and side == "base":
+            side = "theirs"
+        elif line == f">>>>>>> theirs-{token}":
+            clashes.append(Clash("lines", "\n".join(sides["ours"]), "\n".join(sides["theirs"])))
+            side = None
+        elif side is not None:
+            sides[side].append(line)
+    return clashes or [Clash("lines", "", "")]
