@@ -21,8 +21,8 @@ HypothesisStatus: TypeAlias = Literal[
 ]
 """`proposed`: no trial yet. `screened_out`, `crashed`: its author's own runs speak against it.
 `claimed`: they speak for it, and nobody has verified yet. `undecided`, `parked`, `refuted`,
-`verified`: the verdict. `stale`: not decided, and its parent is not the head any more. `merged`: an
-entry of the lineage."""
+`verified`: the verdict. `stale`: tried but not decided, and its parent is not the head any more.
+`merged`: an entry of the lineage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,10 @@ def status_of(
         return "crashed"
     if screening.runs and not screening.promising:
         return "screened_out"
+    if verdict.status == "parked":
+        return "parked"
+    if not screening.runs and not verdict.trials:
+        return "proposed"
     if not on_head:
         return "stale"
-    if verdict.decided_at:
-        return verdict.status
-    return "claimed" if screening.runs else "proposed"
+    return "undecided" if verdict.trials else "claimed"
