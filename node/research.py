@@ -20,6 +20,7 @@ import trio
 from node import clock
 from node.activity import Work, WorkState
 from node.agent.proposal import Proposer
+from node.duties import share_allows
 from node.errors import NodeError
 from node.exploration import Explorer
 from node.materials import ScriptUnavailableError
@@ -35,8 +36,6 @@ _TROUBLE_S: Final = 10.0
 _ABSENT_FIRST_S: Final = 1.0
 _ABSENT_MAX_S: Final = 60.0
 """A script that no peer has is asked for again after a while, twice as long each time."""
-_VERIFYING_FREE_S: Final = 60.0
-"""Verification that no share limits: a new node could otherwise never begin with it."""
 
 _log = logging.getLogger(__name__)
 
@@ -138,10 +137,11 @@ class Researcher:
         if self._explorer is None:
             return True
         busy_s = self._tools.activity.busy_s
-        verifying_s = busy_s.get("verifying", 0.0)
-        total_s = verifying_s + busy_s.get("screening", 0.0)
-        share = self._tools.ledger.policy.verify_share_permille / 1000
-        return verifying_s <= max(_VERIFYING_FREE_S, share * total_s)
+        return share_allows(
+            busy_s.get("verifying", 0.0),
+            busy_s.get("screening", 0.0),
+            self._tools.ledger.policy.verify_share_permille,
+        )
 
     async def _verify(self, worker: int, task: VerificationTask) -> None:
         """Run a pair for somebody else's hypothesis and publish the trial."""

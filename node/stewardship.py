@@ -10,28 +10,21 @@ from typing import Final
 
 import trio
 
-from gossip.core.rates import TokenBuckets
 from gossip.net.host import Network
 from node import clock
 from node.activity import Activity, WorkState
 from node.author import Author
 from node.desk import Desk
+from node.duties import AdmitDuty, MergeDuty, presence_period_s
 from node.errors import StoreError
 from node.hardware import software_version
 from node.materials import Materials, ScriptUnavailableError
 from protocol import limits
 from protocol.notices import Presence, PresenceState
-from protocol.records import Admit, Body, Merge
+from protocol.records import Body
 from swarm.ledger import Ledger
 
-_PRESENCE_S: Final = 2.0
-_PRESENCE_PER_PEER_S: Final = 0.25
-"""Presence slows down as the swarm grows: every node hears every other one's."""
 _TICK_S: Final = 0.5
-_MERGE_GRACE_S: Final = 3.0
-"""The author of a hypothesis merges it; others wait this long before they do it for them."""
-_ADMISSIONS_PER_S: Final = 1.0
-_ADMISSIONS_BURST: Final = 20.0
 _SCRIPTS_RETRY_S: Final = 5.0
 
 _PRESENCE_STATES: Final[dict[WorkState, PresenceState]] = {
@@ -74,8 +67,8 @@ class Steward:
         self._activity = activity
         self._sandbox = sandbox
         self._observes = observes
-        self._admissions = TokenBuckets(rate_per_s=_ADMISSIONS_PER_S, burst=_ADMISSIONS_BURST)
-        self._pending_since_s: dict[bytes, float] = {}
+        self._admitting = AdmitDuty()
+        self._merging = MergeDuty()
 
     @property
     def _ledger(self) -> Ledger:
@@ -101,7 +94,7 @@ class Steward:
             if not self._observes:
                 await self._admit_joiners()
             peers = len(self._desk.presences.alive(trio.current_time()))
-            await trio.sleep(_PRESENCE_S + _PRESENCE_PER_PEER_S * peers)
+            await trio.sleep(presence_period_s(peers))
 
     def _presence(self) -> Presence:
         ledger = self._ledger
@@ -124,18 +117,15 @@ class Steward:
 
     async def _admit_joiners(self) -> None:
         """Sign in whoever asks, where the policy admits all and this node may."""
-        ledger = self._ledger
-        grant = ledger.admit_grant(self._key.public)
-        if ledger.policy.admission != "all" or grant is None:
-            return
         now_s = trio.current_time()
-        for author, heard in self._desk.presences.alive(now_s).items():
-            if not heard.presence.wants_admission or ledger.is_admitted(author):
-                continue
-            if not self._admissions.take(b"", 1, now_s):
-                return
-            await self._publish(Admit(member=author, can_admit=False, grant=grant, expires_depth=0))
-            self._activity.news(clock.now_ms(), f"admitted member {author.hex()[:8]}")
+        asking = [
+            author
+            for author, heard in self._desk.presences.alive(now_s).items()
+            if heard.presence.wants_admission
+        ]
+        for admit in self._admitting.due(self._ledger, self._key.public, asking, now_s):
+            await self._publish(admit)
+            self._activity.news(clock.now_ms(), f"admitted member {admit.member.hex()[:8]}")
 
     # -- merging --------------------------------------------------------------------------------
 
@@ -150,22 +140,10 @@ class Steward:
 
     async def _merge_verified(self) -> bool:
         """Merge what is this node's to merge; True while others' merges are being waited for."""
-        ledger = self._ledger
-        if not ledger.is_member(self._key.public):
-            return False
-        now_s = trio.current_time()
-        pending = ledger.pending_merges()
-        waiting = False
-        for view in pending:
-            since_s = self._pending_since_s.setdefault(view.id, now_s)
-            if view.author != self._key.public and now_s - since_s < _MERGE_GRACE_S:
-                waiting = True
-                continue
-            cited = view.verdict.trials[: limits.TRIALS_CITED_MAX]
-            await self._publish(Merge(hypothesis=view.id, trials=cited))
-        self._pending_since_s = {
-            view.id: self._pending_since_s.get(view.id, now_s) for view in pending
-        }
+        me = self._key.public
+        merges, waiting = self._merging.due(self._ledger, me, trio.current_time())
+        for merge in merges:
+            await self._publish(merge)
         return waiting
 
     # -- scripts --------------------------------------------------------------------------------

@@ -1,0 +1,103 @@
+"""What a member owes the swarm at a moment: pure choices, shared by the node and the simulator.
+
+Merging what was verified, admitting joiners, keeping to the share of time that verifying may take,
+and when a screening is enough. Tasks, clocks and disks are the business of the callers.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from gossip.core.rates import TokenBuckets
+from protocol import limits
+from protocol.records import Admit, Merge
+from swarm.ledger import Ledger
+
+_PRESENCE_S: Final = 2.0
+_PRESENCE_PER_PEER_S: Final = 0.25
+"""Presence slows down as the swarm grows: every node hears every other one's."""
+_MERGE_GRACE_S: Final = 3.0
+"""The author of a hypothesis merges it; others wait this long before they do it for them."""
+_ADMISSIONS_PER_S: Final = 1.0
+_ADMISSIONS_BURST: Final = 20.0
+_VERIFYING_FREE_S: Final = 60.0
+"""Verification that no share limits: a new node could otherwise never begin with it."""
+_SURE_TAUS: Final = 10
+"""A first screening gain of this many tau needs no second run to be worth others' time."""
+_SCREENS_MAX: Final = 2
+
+
+def presence_period_s(peers: int) -> float:
+    """Time until a node says again that it is there."""
+    return _PRESENCE_S + _PRESENCE_PER_PEER_S * peers
+
+
+def share_allows(verifying_s: float, screening_s: float, share_permille: int) -> bool:
+    """Whether verifying stays within the policy's share of a node's time."""
+    share = share_permille / 1000
+    return verifying_s <= max(_VERIFYING_FREE_S, share * (verifying_s + screening_s))
+
+
+def screens_enough(gains_micro: Sequence[int | None], tau_micro: int) -> bool:
+    """Whether the screening runs so far say enough: a second one only where the first leaves doubt.
+
+    Args:
+        gains_micro: Gain of each run; None where an arm failed.
+        tau_micro: Smallest gain that matters.
+    """
+    if not gains_micro:
+        return False
+    last_micro = gains_micro[-1]
+    if len(gains_micro) >= _SCREENS_MAX or last_micro is None:
+        return True
+    return not tau_micro <= last_micro < _SURE_TAUS * tau_micro
+
+
+class MergeDuty:
+    """Which merges a member signs, and when."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[bytes, float] = {}
+
+    def due(self, ledger: Ledger, me: bytes, now_s: float) -> tuple[list[Merge], bool]:
+        """Merges to sign now, and whether others' merges are being waited for."""
+        if not ledger.is_member(me):
+            return [], False
+        pending = ledger.pending_merges()
+        merges: list[Merge] = []
+        waiting = False
+        for view in pending:
+            since_s = self._since_s.setdefault(view.id, now_s)
+            if view.author != me and now_s - since_s < _MERGE_GRACE_S:
+                waiting = True
+                continue
+            merges.append(Merge(view.id, view.verdict.trials[: limits.TRIALS_CITED_MAX]))
+        self._since_s = {view.id: self._since_s[view.id] for view in pending}
+        return merges, waiting
+
+
+class AdmitDuty:
+    """Whom a member signs in, where the policy admits all."""
+
+    def __init__(self) -> None:
+        self._rate = TokenBuckets(rate_per_s=_ADMISSIONS_PER_S, burst=_ADMISSIONS_BURST)
+
+    def due(self, ledger: Ledger, me: bytes, asking: Iterable[bytes], now_s: float) -> list[Admit]:
+        """Admissions to sign now.
+
+        Args:
+            ledger: The state.
+            me: This node's key.
+            asking: Keys that are there and ask to become members.
+            now_s: Monotonic seconds.
+        """
+        grant = ledger.admit_grant(me)
+        if ledger.policy.admission != "all" or grant is None:
+            return []
+        admits: list[Admit] = []
+        for author in asking:
+            if ledger.is_admitted(author):
+                continue
+            if not self._rate.take(b"", 1, now_s):
+                break
+            admits.append(Admit(member=author, can_admit=False, grant=grant, expires_depth=0))
+        return admits
