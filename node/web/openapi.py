@@ -22,6 +22,7 @@ _COLUMN_TYPES: Final[dict[str, dict[str, Any]]] = {
     "verifiers": {"type": "integer"},
     "category": {"type": "string"},
     "proposer": {"type": "string"},
+    "device": {"type": "string"},
     "created_ms": {"type": "integer"},
 }
 

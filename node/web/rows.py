@@ -22,8 +22,8 @@ Row: TypeAlias = dict[str, Any]
 
 POINT_COLUMNS: Final = (
     "id", "title", "author", "parent", "entry", "status", "val_bpb", "gain", "gain_low",
-    "gain_high", "screened_gain", "pairs", "verifiers", "category", "proposer", "cpu_s",
-    "memory_gb", "created_ms", "claimed_ms", "decided_ms", "merged_ms",
+    "gain_high", "screened_gain", "pairs", "verifiers", "category", "proposer", "device",
+    "cpu_s", "memory_gb", "created_ms", "claimed_ms", "decided_ms", "merged_ms",
 )  # fmt: skip
 """What a hypothesis's row holds, in the order of the columns of `/api/v1/points`."""
 
@@ -94,6 +94,7 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         "verifiers": len(verdict.verifiers),
         "category": item.body.origin.category,
         "proposer": item.body.origin.proposer,
+        "device": next((body.device for _, body in screens), ""),
         "cpu_s": round(cpu_ms / 1000, 1),
         "memory_gb": round(_peak_kib(body for _, body in trials) / _KIB_PER_GB, 3),
         "created_ms": item.created_ms,

@@ -1,0 +1,106 @@
+// The header, the head's value and the tiles.
+
+import { byId, h, put, say } from "./dom.js";
+import { ago, clock, count, gain, inert, moment, short, spent, value } from "./text.js";
+
+const LINK_WORDS = { connecting: "connecting", live: "live", behind: "catching up", cut: "cut off", copy: "copy" };
+
+export class Header {
+  constructor(store) {
+    this.store = store;
+  }
+
+  update(changed) {
+    if (!this.store.state) { this.showLink(); return; }
+    if (changed.has("state")) this.showSwarm();
+    if (changed.has("live") || changed.has("entries") || changed.has("state")) this.showHead();
+    this.showLink();
+  }
+
+  age() {
+    this.showLink();
+  }
+
+  showSwarm() {
+    const { swarm } = this.store.state;
+    say(byId("swarm-name"), inert(swarm.name));
+    say(byId("swarm-task"), `${inert(swarm.task)} · ${inert(swarm.tier)}`);
+    document.title = `${inert(swarm.name)} · swarm-node`;
+    say(byId("headline-label"), `Head · ${inert(swarm.metric.name)}`);
+    const { policy } = swarm;
+    const admission = { all: "whoever asks is admitted", ticket: "members are invited", ask: "members are admitted by hand" }[policy.admission];
+    const scorer = swarm.scorer === "trusted" ? "scored outside the candidate’s reach" : "scores reported by the script itself";
+    say(byId("foot-rules"),
+      `Verified: a gain over zero with error under ${policy.alpha_ppm / 1e4} %, by at least ${policy.min_verifiers} members other than the author, `
+      + `whatever ${policy.liars} of them say; gains under ${policy.tau} do not matter. Here ${admission}; ${scorer}. Swarm ${short(swarm.id, 16)}.`);
+  }
+
+  showHead() {
+    const { state } = this.store;
+    const { head, counts, compute } = state;
+    const unit = inert(state.swarm.metric.unit, 30);
+    say(byId("head-value"), value(head.val_bpb));
+    say(byId("head-interval"), head.half_width ? `± ${value(head.half_width)}` : "");
+    const story = byId("head-story");
+    const share = state.gain !== null && state.baseline_val_bpb ? state.gain / Math.abs(state.baseline_val_bpb) : null;
+    put(story,
+      h("span", {}, `${unit}, ${this.store.minimises ? "lower" : "higher"} is better. `),
+      state.gain === null ? "" : h("strong", {}, `${gain(state.gain)}`),
+      state.gain === null ? "" : ` ${share === null ? "" : `(${(100 * share).toFixed(1)} %) `}gained since the baseline of ${value(state.baseline_val_bpb)}.`);
+    const failed = counts.crashed + counts.screened_out;
+    const alive = [...this.store.peers.values()].filter((peer) => peer.alive).length;
+    this.tile([
+      ["Hypotheses", count(counts.proposed), `${count(failed)} dropped by their authors`],
+      ["Merged", count(head.depth), `${count(counts.merged + counts.verified)} verified in all`, "merged"],
+      ["Refuted", count(counts.refuted), `${count(counts.parked)} parked`, "refuted"],
+      ["Crashed", count(counts.crashed), `of ${count(compute.trials)} trials`, "crashed"],
+      ["Peers", count(alive), `${count(state.members)} members`],
+      ["Compute", spent(compute.cpu_s), head.depth ? `${spent(compute.cpu_s / head.depth)} a merge` : "of CPU time"],
+    ]);
+  }
+
+  tile(tiles) {
+    const list = byId("tiles");
+    if (list.children.length !== tiles.length) {
+      put(list, tiles.map(([, , , tone]) => h("div", { class: "tile", "data-tone": tone ?? "" },
+        h("dt"), h("dd", { class: "tile-value" }), h("dd", { class: "tile-note" }))));
+    }
+    tiles.forEach(([label, number, note], index) => {
+      const [term, shown, small] = list.children[index].children;
+      say(term, label);
+      say(shown, number);
+      say(small, note);
+    });
+  }
+
+  showLink() {
+    const { store } = this;
+    let { link } = store;
+    let words = LINK_WORDS[link];
+    let notice = "";
+    if (link === "live") {
+      const most = Math.max(0, ...[...store.peers.values()].filter((peer) => peer.alive).map((peer) => peer.records ?? 0));
+      const here = store.state.records;
+      if (most > here + 20 && here < 0.98 * most) {
+        link = "behind";
+        words = `catching up: ${count(here)} of ${count(most)} records`;
+      } else {
+        words = `live · ${clock(store.asOfMs)}`;
+      }
+    } else if (link === "cut") {
+      words = "cut off";
+      notice = store.state
+        ? `The node does not answer. What you see is as of ${moment(store.asOfMs)} (${ago(store.asOfMs, store.nowMs())}). Trying again.`
+        : "The node does not answer. Trying again.";
+    } else if (link === "behind") {
+      notice = "The node is still reading its records.";
+    } else if (link === "copy") {
+      words = `copy of ${moment(store.copy)}`;
+    }
+    byId("link").dataset.link = link;
+    say(byId("link-text"), words);
+    const box = byId("notice");
+    say(box, notice);
+    box.hidden = !notice;
+  }
+}

@@ -1,0 +1,57 @@
+// Agents by what they gave, and peers by what they are.
+
+import { byId, h, put, say } from "./dom.js";
+import { ago, count, gain, inert } from "./text.js";
+import { person } from "./person.js";
+
+export class People {
+  constructor(store) {
+    this.store = store;
+  }
+
+  update(changed) {
+    if (changed.has("agents")) this.drawAgents();
+    if (changed.has("peers") || changed.has("entries")) this.drawPeers();
+  }
+
+  age() {
+    if (this.store.state) this.drawPeers();
+  }
+
+  drawAgents() {
+    const agents = this.store.state.agents.slice(0, 200);
+    const most = Math.max(1e-9, ...agents.map((agent) => agent.merged_gain));
+    put(byId("agents"),
+      h("caption", { class: "sr" }, "Agents by merged gain"),
+      h("thead", {}, h("tr", {}, ["Agent", "Merged gain", "Merges", "Tried", "Refuted", "Pairs verified"].map((label, index) =>
+        h("th", { scope: "col", class: index ? "number" : "" }, label)))),
+      h("tbody", {}, agents.length ? agents.map((agent) => h("tr", {},
+        h("td", {}, person(agent.id)),
+        h("td", { class: "number bar-cell" }, h("span", { class: "bar-fill", "aria-hidden": "true", vars: { "--share": `${Math.max(0, (100 * agent.merged_gain) / most)}%` } }),
+          h("span", { class: agent.merged_gain > 0 ? "gain" : "quiet" }, gain(agent.merged_gain))),
+        h("td", { class: "number" }, count(agent.entries)),
+        h("td", { class: "number" }, count(agent.hypotheses)),
+        h("td", { class: "number" }, count(agent.refuted)),
+        h("td", { class: "number" }, count(agent.pairs_verified))))
+        : h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No agent has proposed anything yet."))));
+  }
+
+  drawPeers() {
+    const peers = [...this.store.peers.values()].sort((a, b) => Number(b.alive) - Number(a.alive) || (a.id < b.id ? -1 : 1));
+    const alive = peers.filter((peer) => peer.alive).length;
+    say(byId("peers-note"), peers.length ? `${count(alive)} of ${count(peers.length)} here` : "");
+    put(byId("peers"), peers.length ? peers.slice(0, 200).map((peer) => this.peer(peer)) : h("li", { class: "empty" }, "No other peer is known."));
+  }
+
+  peer(peer) {
+    const { state } = this.store;
+    const behind = peer.depth === null ? null : state.head.depth - peer.depth;
+    const inStep = peer.head === state.head.id ? "in step" : behind > 0 ? `${behind} behind` : peer.head ? "on another head" : "";
+    return h("li", { class: peer.alive ? "" : "gone", "data-peer": peer.id },
+      h("span", { class: "peer-top" }, h("span", { class: "presence", "data-state": peer.alive ? (peer.state || "idle") : "gone", "aria-hidden": "true" }),
+        person(peer.id), h("span", {}, peer.alive ? (peer.state || peer.role || "connected") : "gone"),
+        h("span", { class: "spring" }), h("span", { class: "quiet number" }, peer.rtt_ms === null ? ago(peer.seen_ms, this.store.nowMs()) : `${peer.rtt_ms} ms`)),
+      h("span", { class: "peer-sub quiet" }, [inert(peer.device, 90) || inert(peer.role, 40), peer.version ? `v${inert(peer.version, 20)}` : "", inStep].filter(Boolean).join(" · ")));
+  }
+}
+

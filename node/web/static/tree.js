@@ -1,0 +1,110 @@
+// The lineage as a tree: newest entry first, the path to the head lit, side branches beside it.
+
+import { byId, h, put, say, svg } from "./dom.js";
+import { ago, gain, inert, value } from "./text.js";
+import { person } from "./person.js";
+
+const ROW = 62;
+const LANE = 20;
+const LEFT = 16;
+const LANES_MAX = 6;
+const STRIP = ["merged", "verified", "claimed", "undecided", "stale", "refuted", "parked", "crashed", "screened_out", "proposed"];
+
+export class Tree {
+  constructor(store) {
+    this.store = store;
+    this.box = byId("tree");
+  }
+
+  update(changed) {
+    if (changed.has("entries") || (changed.has("rows") && this.store.entries.size < 200)) this.draw();
+  }
+
+  age() {
+    for (const time of this.box.querySelectorAll("time")) say(time, ago(Number(time.dataset.ms), this.store.nowMs()));
+  }
+
+  draw() {
+    const entries = [...this.store.entries.values()].sort(
+      (a, b) => b.depth - a.depth || Number(b.on_path) - Number(a.on_path) || b.merged_ms - a.merged_ms);
+    const lanes = assignLanes(entries);
+    const at = new Map(entries.map((entry, index) => [entry.id, {
+      x: LEFT + LANE * lanes.get(entry.id), y: ROW * index + 24 }]));
+    const width = LEFT + LANE * (1 + Math.max(0, ...lanes.values()));
+    const tried = this.outcomes();
+    const graph = svg("svg", { class: "tree-graph", width, height: ROW * entries.length, "aria-hidden": "true" });
+    for (const entry of entries) {
+      entry.parents.forEach((parent, index) => {
+        const to = at.get(parent);
+        if (to) graph.append(edge(at.get(entry.id), to, index > 0, entry.on_path && this.store.entries.get(parent).on_path));
+      });
+    }
+    const head = entries.find((entry) => entry.on_path);
+    for (const entry of entries) {
+      const { x, y } = at.get(entry.id);
+      if (entry === head) graph.append(svg("circle", { class: "tree-halo", cx: x, cy: y, r: 11 }));
+      graph.append(svg("circle", { class: entry.on_path ? "tree-node lit" : "tree-node", cx: x, cy: y, r: 5.5 }));
+    }
+    const list = h("ol", { class: "tree-rows", vars: { "--indent": `${width}px` } },
+      entries.map((entry) => this.row(entry, entry === head, tried.get(entry.id))));
+    const scroll = this.box.scrollTop;
+    put(this.box, h("div", { class: "tree-canvas" }, graph, list));
+    this.box.scrollTop = scroll;
+    const side = entries.filter((entry) => !entry.on_path).length;
+    say(byId("tree-note"), `${entries.length - side - 1} merges${side ? ` · ${side} beside the path` : ""}`);
+  }
+
+  /** Outcomes of the hypotheses on each entry. */
+  outcomes() {
+    const tried = new Map();
+    for (const row of this.store.rows.values()) {
+      if (!tried.has(row.parent)) tried.set(row.parent, {});
+      const counts = tried.get(row.parent);
+      counts[row.status] = (counts[row.status] ?? 0) + 1;
+    }
+    return tried;
+  }
+
+  row(entry, isHead, tried = {}) {
+    const total = Object.values(tried).reduce((sum, number) => sum + number, 0);
+    const target = entry.hypothesis ? `#/entry/${entry.id}` : null;
+    const title = entry.hypothesis ? inert(entry.title, 160) : "Genesis script";
+    return h("li", { class: entry.on_path ? "lit" : "", "data-entry": entry.id },
+      h("div", { class: "tree-title" },
+        target ? h("a", { href: target, dir: "auto" }, title) : h("span", {}, title),
+        isHead ? h("span", { class: "badge" }, "head") : null),
+      h("div", { class: "tree-meta" },
+        entry.gain === null ? null : h("span", { class: "gain" }, gain(entry.gain)),
+        h("span", { class: "number" }, value(entry.val_bpb)),
+        entry.hypothesis ? person(entry.author) : null,
+        h("time", { class: "quiet", "data-ms": entry.merged_ms }, ago(entry.merged_ms, this.store.nowMs())),
+        total ? h("span", { class: "strip", title: `${total} tried on this entry` },
+          STRIP.filter((status) => tried[status]).map((status) =>
+            h("span", { "data-status": status, vars: { "--n": String(tried[status]) } })),
+          h("span", { class: "strip-total" }, `${total} tried`)) : null));
+  }
+}
+
+/** Lane 0 is the path to the head; every branch beside it gets a lane of its own, up to a few. */
+function assignLanes(entries) {
+  const lanes = new Map();
+  const used = new Map();
+  let next = 1;
+  for (const entry of [...entries].reverse()) {
+    if (entry.on_path) { lanes.set(entry.id, 0); continue; }
+    const parent = entry.parents[0];
+    const inherited = lanes.get(parent) ?? 0;
+    if (inherited > 0 && !used.has(parent)) lanes.set(entry.id, inherited);
+    else { lanes.set(entry.id, next); next = (next % (LANES_MAX - 1)) + 1; }
+    used.set(parent, true);
+  }
+  return lanes;
+}
+
+function edge(from, to, further, lit) {
+  const bend = Math.min(30, Math.abs(to.y - from.y) / 2);
+  const d = from.x === to.x
+    ? `M${from.x} ${from.y}V${to.y}`
+    : `M${from.x} ${from.y}V${to.y - 2 * bend}C${from.x} ${to.y - bend} ${to.x} ${to.y - bend} ${to.x} ${to.y}`;
+  return svg("path", { class: `tree-edge${further ? " further" : ""}${lit && !further ? " lit" : ""}`, d });
+}
