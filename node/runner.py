@@ -25,9 +25,10 @@ import trio
 
 from node.runner_files import Descriptors, seal, sealed_file, sealed_room
 from node.runner_launch import stage_code
-from node.runner_record import Record, fault_of
+from node.runner_limits import Bounds
+from node.runner_record import Record, claims_fault, fault_of
 from node.runner_server import ModelServer, ServerDiedError
-from node.runner_worker import Bounds, Ended, Worker, WorkerError
+from node.runner_worker import Ended, Worker, WorkerError
 from node.sandbox import staging_home
 from trainer import scorer
 from trainer.job import MICRO, Job, Outcome, Progress, Status
@@ -202,13 +203,13 @@ class Runner:
                 return await worker.run(
                     wire.Command("train", _settings(job)),
                     descriptors,
-                    _bounds(job, job.limits.train_wall_s),
+                    _bounds(job, job.train_wall_s),
                     on_frame=lambda frame: show(_progress(frame)),
                 )
 
             ended = await self._in_worker(job, train)
             record.add(ended, "train")
-            fault = fault_of(ended)
+            fault = fault_of(ended) or claims_fault(job, ended.frame)
             if fault is not None:
                 return record.outcome(*fault)
             seal(weights)
@@ -346,11 +347,12 @@ def _settings(job: Job) -> dict[str, int | float | str]:
         "device": job.device,
         "weights_bytes": job.limits.weights_bytes,
         "cpu_s": job.limits.cpu_s,
+        "startup_s": job.limits.startup_s,
     }
 
 
 def _bounds(job: Job, wall_s: float) -> Bounds:
-    return Bounds(wall_s, job.limits.memory_bytes, job.limits.log_bytes)
+    return Bounds(wall_s, job.limits.memory_bytes, job.limits.log_bytes, job.limits.cpu_s)
 
 
 def _key(job: Job) -> bytes:

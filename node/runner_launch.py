@@ -38,7 +38,11 @@ def stage_code(home: pathlib.Path) -> pathlib.Path:
 
 
 def specification(
-    code: pathlib.Path, passed: tuple[int, int], errors: int, memory_bytes: int
+    code: pathlib.Path,
+    passed: tuple[int, int],
+    errors: int,
+    memory_bytes: int,
+    group: int | None = None,
 ) -> SandboxSpec:
     """Describes the worker's sandbox: its code is all that it sees, two files all that it gets.
 
@@ -47,6 +51,7 @@ def specification(
         passed: descriptors of the control socket and of the training tokens.
         errors: where the worker's own complaints go.
         memory_bytes: most memory of a job.
+        group: descriptor of the control group to run in, if there is one.
     """
     paths = [str(code), *site.getsitepackages()]
     flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
@@ -57,4 +62,5 @@ def specification(
         read_only=(code,),
         pass_fds=passed,
         stderr_fd=errors,
+        group_fd=group,
     )

@@ -24,7 +24,8 @@ from node import runner_memory
 from node.errors import NodeError
 from node.runner_files import Descriptors, pipe
 from node.runner_launch import specification
-from node.sandbox import kill_tree
+from node.runner_limits import OUTPUT_BYTES_MAX, Bounds
+from node.sandbox import MemoryGroup, kill_tree, make_group
 from trainer.job import clip_reason
 from trainer.worker import wire
 
@@ -39,30 +40,15 @@ if TYPE_CHECKING:
 START_TIMEOUT_S: Final = 180.0
 """A cold start imports torch: 3 s on an idle machine, over 10 s on a loaded one."""
 KILL_GRACE_S: Final = 3.0
-WATCH_EVERY_S: Final = 0.2
-OUTPUT_BYTES_MAX: Final = 8 << 20
-"""A script that prints more than this is stopped: no person reads it, and it costs the node."""
+WATCH_EVERY_S: Final = 0.1
+"""What the kernel does not limit by itself is bounded by what can be written to in this time."""
+FRAMES_EVERY_S: Final = 0.05
 _READ_BYTES: Final = 1 << 16
 _FRAMES_PER_READ: Final = 64
 
 
 class WorkerError(NodeError):
     """The sandboxed worker could not be started, or broke down."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one process may take.
-
-    Attributes:
-        wall_s: wall time until it is stopped.
-        memory_bytes: memory that it may hold beyond the warm worker's.
-        log_bytes: bytes of its output that are kept.
-    """
-
-    wall_s: float
-    memory_bytes: int
-    log_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,9 +98,15 @@ class _Watch:
 class Worker:
     """A sandbox with a warm zygote, and at most one job process in it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: trio.socket.SocketType) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        control: trio.socket.SocketType,
+        group: MemoryGroup | None,
+    ) -> None:
         self._process = process
         self._control = control
+        self._group = group
         self._idle_bytes = 0
         self._inherited_bytes = 0
         self._busy = False
@@ -138,18 +130,26 @@ class Worker:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = os.memfd_create("worker-errors")
+        group = make_group()
+        door = None
         try:
+            door = None if group is None else group.open_door()
             # Opened here, so that it may lie where the sandbox's user cannot go.
             with tokens.open("rb") as data:
                 passed = (theirs.fileno(), data.fileno())
-                process = sandbox.popen(specification(code, passed, errors, memory_bytes))
+                spec = specification(code, passed, errors, memory_bytes, door)
+                process = sandbox.popen(spec)
         except BaseException:
             ours.close()
             os.close(errors)
+            if group is not None:
+                group.remove()
             raise
         finally:
             theirs.close()
-        worker = cls(process, trio.socket.from_stdlib_socket(ours))
+            if door is not None:
+                os.close(door)
+        worker = cls(process, trio.socket.from_stdlib_socket(ours), group)
         try:
             await worker._become_ready(errors)
         except BaseException:
@@ -184,6 +184,8 @@ class Worker:
         self._closed = True
         self._control.close()
         kill_tree(self._process)
+        if self._group is not None:
+            self._group.remove()
 
     async def run(
         self,
@@ -213,6 +215,7 @@ class Worker:
         memory_bytes = bounds.memory_bytes + self._inherited_bytes
         command = wire.Command(command.verb, command.settings | {"memory_bytes": memory_bytes})
         event: wire.Event | None = None
+        kills = self._limit_group(bounds)
         with contextlib.ExitStack() as stack:
             frames, frames_end = pipe(stack)
             log, log_end = pipe(stack)
@@ -237,7 +240,19 @@ class Worker:
                         if drive is not None:
                             await watch.talked.wait()
                     nursery.cancel_scope.cancel()
-        return Ended(event, watch.frame, watch.stopped, bytes(watch.log), watch.memory_bytes)
+        if self._group is not None:
+            kills = self._group.kills() - kills
+        stopped = watch.stopped or bounds.breach(event, kills)
+        return Ended(event, watch.frame, stopped, bytes(watch.log), watch.memory_bytes)
+
+    def _limit_group(self, bounds: Bounds) -> int:
+        """Sets the group's limit, if there is a group; returns its kills so far."""
+        if self._group is None:
+            return 0
+        # A group that cannot be limited leaves the limits that hold without one.
+        with contextlib.suppress(OSError):
+            self._group.limit(self._idle_bytes + bounds.memory_bytes)
+        return self._group.kills()
 
     @contextlib.asynccontextmanager
     async def _killing_on_error(self) -> AsyncIterator[None]:
@@ -323,7 +338,7 @@ class Worker:
             watch.memory_bytes = max(watch.memory_bytes, held)
             # A child shares its parent's pages until it writes to them, and they count twice.
             if held > watch.bounds.memory_bytes + self._idle_bytes:
-                watch.stop("oom", f"held over {watch.bounds.memory_bytes >> 20} MiB of memory")
+                watch.stop(*watch.bounds.out_of_memory())
                 return
             await trio.sleep(WATCH_EVERY_S)
 
@@ -342,7 +357,7 @@ async def _read_log(fd: int, watch: _Watch) -> None:
         watch.log += chunk
         del watch.log[: -watch.bounds.log_bytes]
         if watch.printed > OUTPUT_BYTES_MAX:
-            watch.stop("crashed", f"printed more than {OUTPUT_BYTES_MAX >> 20} MiB")
+            watch.stop(*watch.bounds.too_much_output())
             return
         await trio.lowlevel.checkpoint()
 
@@ -365,9 +380,9 @@ async def _read_frames(
                 on_frame(frame)
         pending = pending[whole:]
         # Bounds what a flood of frames costs; an honest process sends five a second.
-        await trio.sleep(WATCH_EVERY_S / 4)
+        await trio.sleep(FRAMES_EVERY_S)
 
 
 async def _watch_time(watch: _Watch) -> None:
     await trio.sleep(watch.bounds.wall_s)
-    watch.stop("timeout", f"ran longer than {watch.bounds.wall_s:g} s")
+    watch.stop(*watch.bounds.out_of_time())

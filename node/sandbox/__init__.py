@@ -5,6 +5,7 @@ Use: ``select_sandbox()`` once at start, ``stage(...)`` the worker's code, then
 ``trainer.confinement``.
 """
 
+from node.sandbox.cgroup import MemoryGroup, make_group
 from node.sandbox.model import (
     BackendReport,
     Promise,
@@ -29,6 +30,7 @@ from node.sandbox.supervision import (
 
 __all__ = [
     "BackendReport",
+    "MemoryGroup",
     "MemoryWatch",
     "Promise",
     "PromiseResult",
@@ -41,6 +43,7 @@ __all__ = [
     "descendants",
     "examine",
     "kill_tree",
+    "make_group",
     "minimal_environment",
     "process_memory_bytes",
     "select_sandbox",

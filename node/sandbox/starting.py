@@ -41,6 +41,7 @@ def entry_plan(
         read=read,
         list_only=list_only,
         write=write,
+        group_fd=spec.group_fd,
     ).to_bytes()
 
 
@@ -86,6 +87,7 @@ def start(
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread and not spec.ends_with_thread:
         raise SandboxError("sandboxes are started from the main thread, with which they die")
+    group_fd = spec.group_fd
     try:
         return subprocess.Popen(
             argv,
@@ -94,7 +96,7 @@ def start(
             stdout=subprocess.DEVNULL if spec.stdout_fd is None else spec.stdout_fd,
             stderr=subprocess.DEVNULL if spec.stderr_fd is None else spec.stderr_fd,
             close_fds=True,
-            pass_fds=(*spec.pass_fds, *extra_fds),
+            pass_fds=(*spec.pass_fds, *extra_fds, *(() if group_fd is None else (group_fd,))),
             start_new_session=True,
             cwd="/",
         )

@@ -49,6 +49,7 @@ class EntryPlan:
         read: for Landlock, see ``landlock.Access``; ``None`` when namespaces hide the files.
         list_only: see there.
         write: see there.
+        group_fd: an inherited descriptor of a control group's ``cgroup.procs``, to move into it.
     """
 
     argv: tuple[str, ...]
@@ -62,6 +63,7 @@ class EntryPlan:
     read: tuple[str, ...] | None = None
     list_only: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    group_fd: int | None = None
 
     def to_bytes(self) -> bytes:
         """Encode the plan for ``from_bytes``."""
@@ -85,6 +87,9 @@ def enter(plan: EntryPlan) -> NoReturn:
         OSError: likewise.
     """
     os.chdir("/")
+    if plan.group_fd is not None:
+        os.write(plan.group_fd, b"0")
+        os.close(plan.group_fd)
     if plan.uid is not None:
         become_ordinary_user(plan.uid)
     if plan.parent_pid is not None:
