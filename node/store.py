@@ -132,6 +132,15 @@ class RecordStore:
         except apsw.Error as error:
             raise self._translated(error) from error
 
+    def rows(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """All records as they are stored, in the order of their arrival: id, date, envelope."""
+        try:
+            yield from self._database.execute(
+                "SELECT id, created_ms, envelope FROM record ORDER BY sequence"
+            )
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
     def __len__(self) -> int:
         count = self._database.execute("SELECT count(*) FROM record").get
         assert isinstance(count, int)
