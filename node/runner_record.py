@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trainer.job import Outcome, Status, clip_reason
+from trainer.job import CLAIM_SLACK, Outcome, Status, clip_reason
 
 if TYPE_CHECKING:
     from node.runner_worker import Ended
+    from trainer.job import Job
     from trainer.worker import wire
 
 
@@ -73,4 +74,19 @@ def fault_of(ended: Ended) -> tuple[Status, str] | None:
         return "crashed", f"was killed by signal {event.signal}"
     if event.code != 0 or frame is None or frame.end is None:
         return "crashed", f"ended with exit code {event.code} before it was done"
+    return None
+
+
+def claims_fault(job: Job, frame: wire.Frame | None) -> tuple[Status, str] | None:
+    """Returns why what a worker says that it was given cannot be, or None when it can.
+
+    The counts of batches, tokens and operations are the worker's own. They cannot be measured from
+    outside, but they must agree with the budget and with each other; what a script that lies about
+    them gains in compute shows in the costs, which are measured.
+    """
+    if frame is None or frame.steps == 0 or frame.tokens < frame.steps:
+        return "invalid", "claims to have trained without having drawn a batch"
+    spent = {"flops": frame.flops, "tokens": frame.tokens}.get(job.budget.kind, 0)
+    if spent > job.budget.amount * (1 + CLAIM_SLACK):
+        return "too_costly", f"claims {spent:,} of {job.budget.amount:,} {job.budget.kind}"
     return None

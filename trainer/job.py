@@ -15,6 +15,12 @@ Status = Literal["ok", "crashed", "diverged", "timeout", "oom", "invalid", "too_
 
 MICRO = 1_000_000
 MAX_SEED = 2**63 - 1
+SECONDS_SLACK = 0.1
+"""How far a run under a `seconds` budget may go beyond it before it is stopped from outside."""
+LAST_STEP_S = 5.0
+"""A step that began within the budget may end, and weights are written, after it."""
+CLAIM_SLACK = 0.02
+"""How far a worker's own count may lie above its budget."""
 MAX_REASON_BYTES = 300
 MAX_LOG_TAIL_BYTES = 16_384
 
@@ -53,6 +59,7 @@ class Limits:
         weights_bytes: most bytes of trained weights that leave the training process.
         log_bytes: most bytes of the script's output that are kept, from its end.
         cpu_s: most CPU seconds of one process of the run; 0 leaves it to the wall limits.
+        startup_s: longest start-up and compilation that a `seconds` budget does not count.
     """
 
     train_wall_s: float = 600.0
@@ -61,6 +68,7 @@ class Limits:
     weights_bytes: int = 256 << 20
     log_bytes: int = MAX_LOG_TAIL_BYTES
     cpu_s: int = 0
+    startup_s: float = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +111,18 @@ class Job:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise TrainerError(f"a seed is between 0 and 2**63 - 1, not {self.seed}")
+
+    @property
+    def train_wall_s(self) -> float:
+        """The wall time after which training is stopped.
+
+        A `seconds` budget is kept by the worker's own clock; this is how it is kept from outside.
+        """
+        limits = self.limits
+        if self.budget.kind != "seconds":
+            return limits.train_wall_s
+        whole_s = limits.startup_s + self.budget.amount * (1 + SECONDS_SLACK) + LAST_STEP_S
+        return min(limits.train_wall_s, whole_s)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -166,13 +166,38 @@ def test_a_tokens_budget_counts_tokens_and_nothing_else() -> None:
     assert meter.progress() == pytest.approx(0.96)
 
 
-def test_a_seconds_budget_asks_the_clock() -> None:
+def test_a_seconds_budget_begins_when_the_first_step_ends() -> None:
     now = [100.0]
-    meter = Meter("seconds", 10, seed=0, clock=lambda: now[0])
+    meter = Meter("seconds", 10, seed=0, startup_s=60, clock=lambda: now[0])
+    now[0] = 130.0
+    meter.open()
     assert meter.grant((1, 1))
-    now[0] = 104.0
+    assert meter.progress() == 0.0
+    now[0] = 150.0
+    assert meter.grant((1, 1))
+    now[0] = 154.0
     assert meter.progress() == pytest.approx(0.4)
-    now[0] = 110.0
+    now[0] = 160.0
     assert not meter.grant((1, 1))
     assert meter.progress() == pytest.approx(1.0)
     meter.close()
+
+
+def test_a_long_start_up_is_charged_to_a_seconds_budget() -> None:
+    now = [0.0]
+    meter = Meter("seconds", 10, seed=0, startup_s=60, clock=lambda: now[0])
+    now[0] = 66.0
+    assert meter.grant((1, 1))
+    assert meter.progress() == pytest.approx(0.6)
+    now[0] = 71.0
+    assert not meter.grant((1, 1))
+
+
+def test_a_meter_that_is_asked_often_before_the_first_step_gives_nothing_away() -> None:
+    now = [0.0]
+    meter = Meter("seconds", 10, seed=0, startup_s=5, clock=lambda: now[0])
+    for second in range(15):
+        now[0] = float(second)
+        assert meter.progress() == pytest.approx(max(0.0, (second - 5) / 10))
+    now[0] = 15.0
+    assert not meter.grant((1, 1))

@@ -134,14 +134,24 @@ class Meter:
     """
 
     def __init__(
-        self, kind: str, amount: int, seed: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        kind: str,
+        amount: int,
+        seed: int,
+        *,
+        startup_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Meters a budget.
+
+        A `seconds` budget begins when the first step ends, because that step compiles and tunes;
+        but no later than `startup_s` after the meter was made, so that waiting is not free.
 
         Args:
             kind: `flops`, `tokens` or `seconds`.
             amount: how many of them may be spent.
             seed: decides which steps are counted again.
+            startup_s: longest start-up that a `seconds` budget does not count.
             clock: seconds; read only under a `seconds` budget.
         """
         assert kind in {"flops", "tokens", "seconds"}
@@ -149,7 +159,9 @@ class Meter:
         self._amount = amount
         self._draws = random.Random(seed)
         self._clock = clock
-        self._started = clock() if kind == "seconds" else 0.0
+        self._latest_start = clock() + startup_s if kind == "seconds" else 0.0
+        self._started: float | None = None
+        self._stepped = False
         self._cost: dict[Shape, int] = {}
         self._shape: Shape | None = None
         self._counter: FlopCounter | None = None
@@ -199,12 +211,12 @@ class Meter:
             case "tokens":
                 return self.tokens
             case _:
-                return int(self._clock() - self._started)
+                return int(self._elapsed_s())
 
     def progress(self) -> float:
         """Returns the share of the budget that is spent, 0 to 1."""
         if self._kind == "seconds":
-            return min(1.0, (self._clock() - self._started) / self._amount)
+            return min(1.0, self._elapsed_s() / self._amount)
         return min(1.0, self.spent() / self._amount)
 
     def _affords(self, shape: Shape) -> bool:
@@ -215,7 +227,16 @@ class Meter:
             case "tokens":
                 return self.tokens + shape[0] * shape[1] <= self._amount
             case _:
-                return self._clock() - self._started < self._amount
+                return self._elapsed_s() < self._amount
+
+    def _elapsed_s(self) -> float:
+        """Returns the seconds that count."""
+        now = self._clock()
+        if self._started is None:
+            if not self._stepped and now < self._latest_start:
+                return 0.0
+            self._started = min(now, self._latest_start)
+        return now - self._started
 
     def _count(self) -> None:
         if self._kind == "flops":
@@ -228,6 +249,7 @@ class Meter:
         counted = self._counter.flops if self._counter is not None else None
         self._counter = None
         shape, self._shape = self._shape, None
+        self._stepped = self._stepped or shape is not None
         if shape is None:
             self.flops += counted or 0
         elif counted is not None:

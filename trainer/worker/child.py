@@ -168,7 +168,10 @@ def train(settings: dict[str, Any], tokens: Any, fds: Descriptors, reporter: Rep
     """
     seed = int(settings["seed"])
     meter = Meter(
-        str(settings["budget_kind"]), int(settings["budget_amount"]), derive_seed(seed, "meter")
+        str(settings["budget_kind"]),
+        int(settings["budget_amount"]),
+        derive_seed(seed, "meter"),
+        startup_s=float(settings["startup_s"]),
     )
     reporter.watch(meter)
     run = Run(
