@@ -1,0 +1,236 @@
+"""Hostile nodes: each one is an ordinary node that breaks the rules in one way.
+
+They sign with a member's key and stop when the bad times end; what they have sent by then stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gossip.core.bundles import encode_bundle
+from protocol.envelope import seal
+from protocol.ids import entry_id, seed_from_proof
+from protocol.records import Body, Hypothesis, Merge, Origin, Purpose, Trial
+from tests.sim.peer import Peer
+from tests.sim.plan import Hostility
+from tests.sim.truth import arm
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+LIE_TAUS = 20
+
+
+class HostilePeer(Peer):
+    """A node that breaks the rules while the times are bad."""
+
+    honest = False
+
+    def send_to(self, number: int, envelopes: Sequence[bytes]) -> None:
+        """Send records to one node, past this node's own door."""
+        data = encode_bundle(list(envelopes))
+        self.world.send(self.number, number, lambda peer: peer.on_bundle(data, self.number))
+
+    def send_all(self, envelopes: Sequence[bytes]) -> None:
+        """Send records to every partner."""
+        for number in self.world.partners(self.number):
+            self.send_to(number, envelopes)
+
+    def sealed(self, body: Body) -> bytes:
+        """A record of this node's."""
+        return seal(body, key=self.key, swarm=self.ledger.swarm, created_ms=self.now_ms())
+
+    @property
+    def tau_micro(self) -> int:
+        """The policy's."""
+        return self.ledger.policy.tau_micro
+
+
+class Liar(HostilePeer):
+    """Reports gains or losses that it never saw."""
+
+    direction = 1
+
+    def outcome(
+        self, hypothesis: bytes, purpose: Purpose, parent: bytes, child: bytes, seed: int
+    ) -> tuple[int | None, int | None]:
+        before, after = super().outcome(hypothesis, purpose, parent, child, seed)
+        assert before is not None
+        sign = self._sign(hypothesis) if purpose == "verify" else 1
+        if sign < 0 and self.rng.random() < 0.3:
+            return before, None
+        lie_micro = sign * (LIE_TAUS + self.rng.randrange(5)) * self.tau_micro
+        return before, before - lie_micro
+
+    def _sign(self, hypothesis: bytes) -> int:
+        return self.direction
+
+
+class LiarUp(Liar):
+    """Everything is a great gain."""
+
+
+class LiarDown(Liar):
+    """Everything is a great loss."""
+
+    direction = -1
+
+
+class Colluder(Liar):
+    """Praises what other colluders propose, and runs down everything else."""
+
+    def _sign(self, hypothesis: bytes) -> int:
+        author = self.ledger.hypothesis(hypothesis).author
+        friends = {peer.me for peer in self.world.peers if isinstance(peer, Colluder)}
+        return 1 if author in friends else -1
+
+
+class Equivocator(HostilePeer):
+    """Signs two outcomes of every pair, and tells one half of the swarm each."""
+
+    def publish(self, body: Body) -> bytes:
+        if not isinstance(body, Trial) or body.purpose != "verify":
+            return super().publish(body)
+        other = replace(body, child=arm(body.child.metric_micro, self.rng))
+        halves = [self.sealed(body), self.sealed(other)]
+        for number in self.world.partners(self.number):
+            self.send_to(number, [halves[number % 2]])
+        return b""
+
+
+class Withholder(HostilePeer):
+    """Publishes its trials long after they were run, all at once; answers no reconciliation."""
+
+    def start(self) -> None:
+        super().start()
+        self._kept: list[Body] = []
+        self._later(0.9 * self.world.plan.bad_s - self.world.now_s % 1, self._flush)
+
+    def publish(self, body: Body) -> bytes:
+        if not isinstance(body, Trial) or body.purpose != "verify":
+            return super().publish(body)
+        self._kept.append(body)
+        return b""
+
+    def _flush(self) -> None:
+        kept, self._kept = self._kept, []
+        for body in kept:
+            super().publish(body)
+
+    def envelopes(self, ids: Sequence[bytes]) -> list[bytes]:
+        return []
+
+
+class Periodic(HostilePeer):
+    """Does harm every few seconds, besides its work."""
+
+    period_s = 4.0
+
+    def start(self) -> None:
+        super().start()
+        self._later(self.rng.uniform(1, self.period_s), self._again)
+
+    def _again(self) -> None:
+        if not self.world.good:
+            self.harm()
+            self._later(self.period_s, self._again)
+
+    def harm(self) -> None:
+        """Do it."""
+
+
+class Spammer(Periodic):
+    """Fills others' memory: records that wait for something that never comes, and junk ideas."""
+
+    def harm(self) -> None:
+        waiting = [
+            self.sealed(Merge(self.rng.randbytes(32), (self.rng.randbytes(32),)))
+            for _ in range(12)
+        ]
+        origin = Origin("offline", "", "spam", "")
+        junk = Hypothesis((self.ledger.head.id,), self.rng.randbytes(32), "spam", "", origin)
+        self.send_all([*waiting, self.sealed(junk)])
+
+
+class DeepForker(Periodic):
+    """Builds a long chain of entries that only it ever tried, and merges them itself."""
+
+    period_s = 30.0
+
+    def harm(self) -> None:
+        parent = self.ledger.root.id
+        records: list[bytes] = []
+        for depth in range(8):
+            origin = Origin("offline", "", "fork", "")
+            source = self.rng.randbytes(32)
+            body = Hypothesis((parent,), source, f"fork {depth}", "", origin)
+            envelope = self.sealed(body)
+            hypothesis = _identity(envelope)
+            trials = [self.sealed(self._praise(hypothesis, pair)) for pair in range(4)]
+            merge = self.sealed(Merge(hypothesis, tuple(_identity(one) for one in trials)))
+            records += [envelope, *trials, merge]
+            parent = entry_id((parent,), source)
+        self.rng.shuffle(records)
+        self.send_all(records)
+
+    def _praise(self, hypothesis: bytes, pair: int) -> Trial:
+        proof = self.key.prove_seed(hypothesis, pair)
+        return Trial(
+            hypothesis=hypothesis,
+            purpose="verify",
+            pair=pair,
+            seed=seed_from_proof(proof),
+            seed_proof=proof,
+            parent=arm(3_000_000, self.rng),
+            child=arm(1_000_000, self.rng),
+            genesis_cpu_ms=5_500,
+            genesis_memory_kib=300_000,
+            device="sim",
+            runtime="sim",
+        )
+
+
+class Replayer(Periodic):
+    """Sends old records of others again and again, in new bundles."""
+
+    def harm(self) -> None:
+        old = list(self.disk.values())
+        if old:
+            self.send_all(self.rng.sample(old, min(len(old), 20)))
+
+
+class Garbler(Periodic):
+    """Sends bytes that are nothing, and others' records with one bit changed."""
+
+    def harm(self) -> None:
+        noise = self.rng.randbytes(self.rng.randint(1, 300))
+        for number in self.world.partners(self.number):
+            self.world.send(self.number, number, lambda peer: peer.on_bundle(noise, self.number))
+        for envelope in self.rng.sample(list(self.disk.values()), min(len(self.disk), 3)):
+            garbled = bytearray(envelope)
+            garbled[self.rng.randrange(len(garbled))] ^= 1 << self.rng.randrange(8)
+            self.send_all([bytes(garbled)])
+
+
+def _identity(envelope: bytes) -> bytes:
+    from protocol.envelope import peek_id
+
+    return peek_id(envelope)
+
+
+KINDS: dict[Hostility, type[HostilePeer]] = {
+    "liar_up": LiarUp,
+    "liar_down": LiarDown,
+    "colluder": Colluder,
+    "equivocator": Equivocator,
+    "withholder": Withholder,
+    "spammer": Spammer,
+    "deep_forker": DeepForker,
+    "replayer": Replayer,
+    "garbler": Garbler,
+}
+
+
+def make_peer(world: "World", number: int, hostility: Hostility | None) -> Peer:
+    """An honest node, or one that is hostile in a way."""
+    return Peer(world, number) if hostility is None else KINDS[hostility](world, number)

@@ -1,0 +1,259 @@
+"""What must hold in every run, at every moment and at its end.
+
+`Watcher` looks at all honest nodes a few times a minute and once more when the swarm is quiet. A
+violation ends the run. What only holds with a probability (no false merge beyond alpha) is counted
+here and judged over many runs in `statistics.py`.
+"""
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from swarm.admission import Held
+from swarm.ledger import Ledger
+from swarm.verification import WAITING_FOR_WORK
+from tests.sim.memo import CLAIMS_MAX, HELD_ENVELOPES_MAX, HELD_MAX
+
+if TYPE_CHECKING:
+    from tests.sim.peer import Peer
+    from tests.sim.world import World
+
+HEALING_S: Final = 60.0
+"""Within this time of healing, whatever any honest node had is at every honest node."""
+HEALING_PER_NODE_S: Final = 0.5
+"""And as much more for each node, of which a large swarm has many."""
+FLIPS_MAX: Final = 2
+"""How often the head of a settled network changes at one fork."""
+
+
+class ViolationError(Exception):
+    """An invariant does not hold.
+
+    Attributes:
+        invariant: Its name.
+    """
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+
+
+@dataclass
+class Tally:
+    """What one run counts towards the statistics.
+
+    Attributes:
+        nulls: Worthless hypotheses with at least one counted pair.
+        false_merges: Those among them that were verified.
+        good: Hypotheses of at least three tau, by honest authors, with at least one counted pair.
+        false_refusals: Those among them that were refuted.
+        alpha: Sum of the policy's alpha over the nulls.
+        alpha_good: Sum of alpha over the good.
+    """
+
+    nulls: int = 0
+    false_merges: int = 0
+    good: int = 0
+    false_refusals: int = 0
+    alpha: float = 0.0
+    alpha_good: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Add another run's."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def state_of(ledger: Ledger) -> tuple[object, ...]:
+    """Everything that equal sets must agree on."""
+    views = sorted((item.id, item.status, item.verdict.trials) for item in ledger.hypotheses())
+    return (
+        ledger.head.id,
+        ledger.digest,
+        tuple(entry.id for entry in ledger.lineage()),
+        tuple(sorted(ledger.members)),
+        tuple(views),
+    )
+
+
+@dataclass
+class Watcher:
+    """Looks at the honest nodes of one world."""
+
+    world: "World"
+    states: dict[bytes, tuple[object, ...]] = field(default_factory=dict)
+    promised: frozenset[bytes] = frozenset()
+
+    def honest(self) -> "list[Peer]":
+        """Honest nodes that run."""
+        return [peer for peer in self.world.peers if peer.honest and peer.up]
+
+    def look(self) -> None:
+        """Check what holds at every moment."""
+        for peer in self.honest():
+            self._check_memory(peer)
+            self._check_acknowledged(peer)
+            self._check_equal(peer)
+
+    def _check_equal(self, peer: "Peer") -> None:
+        if len(peer.door.index) != len(peer.ledger):
+            return  # Rows are on their way to the disk.
+        digest = peer.door.index.digest()
+        state = state_of(peer.ledger)
+        known = self.states.setdefault(digest, state)
+        if known != state:
+            names = ("head", "digest", "lineage", "members", "verdicts")
+            unlike = [
+                name for name, one, other in zip(names, known, state, strict=True) if one != other
+            ]
+            self._fail("equal sets", f"node {peer.number} differs in {', '.join(unlike)}")
+
+    def _check_acknowledged(self, peer: "Peer") -> None:
+        lost = [identity for identity in peer.acknowledged if identity not in peer.ledger]
+        if lost:
+            self._fail("acknowledged", f"node {peer.number} lost {lost[0].hex()[:8]}")
+        if len(peer.door.index) < len(peer.acknowledged):
+            self._fail("acknowledged", f"the index of node {peer.number} lacks records")
+
+    def _check_memory(self, peer: "Peer") -> None:
+        sizes = {
+            "held envelopes": (peer.door.held_count, HELD_ENVELOPES_MAX),
+            "waiting records": (len(peer.ledger._waiting), HELD_MAX),
+            "claims": (len(peer.claims._held), CLAIMS_MAX),
+            "presences": (len(peer.presences.known()), len(self.world.peers)),
+        }
+        for name, (size, bound) in sizes.items():
+            if size > bound:
+                self._fail("memory", f"node {peer.number} keeps {size} {name}")
+        for peer_key in (other.me for other in self.world.peers if other.honest):
+            if peer.ledger.is_voided(peer_key):
+                self._fail("honest voided", f"node {peer.number} voids an honest node")
+
+    # -- after the bad times ----------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Remember what some honest node has at the moment of healing."""
+        have: set[bytes] = set()
+        for peer in self.honest():
+            have |= peer.acknowledged
+        self.promised = frozenset(have)
+
+    @property
+    def healing_s(self) -> float:
+        """Time that healing may take."""
+        return HEALING_S + HEALING_PER_NODE_S * len(self.world.peers)
+
+    def healed(self) -> None:
+        """Check that everything that was promised has spread."""
+        for peer in self.honest():
+            lacking = [identity for identity in self.promised if identity not in peer.ledger]
+            if lacking:
+                self._fail(
+                    "healing",
+                    f"{self.healing_s:.0f} s after healing node {peer.number}"
+                    f" lacks {len(lacking)} records",
+                )
+
+    def quiet(self) -> bool:
+        """Whether nothing more is going to happen."""
+        honest = self.honest()
+        if any(peer.jobs or peer._queue or peer._writing or len(peer.bundler) for peer in honest):
+            return False
+        if len({peer.door.index.digest() for peer in honest}) > 1:
+            return False
+        return not any(peer.ledger.pending_merges() for peer in honest)
+
+    def finish(self) -> Tally:
+        """Check what holds at the end, and count."""
+        self.look()
+        self.healed()
+        honest = self.honest()
+        if len({peer.ledger.head.id for peer in honest}) > 1:
+            self._fail("equal heads", "the heads of a quiet swarm differ")
+        ledger = honest[0].ledger
+        self._check_refold(ledger)
+        self._check_not_lost(ledger)
+        self._check_progress(ledger)
+        for peer in honest:
+            self._check_flips(peer)
+        return self._count(ledger)
+
+    def _check_refold(self, ledger: Ledger) -> None:
+        """The state is that of a fresh ledger which took the records in another order."""
+        records = sorted(ledger.records(), key=lambda record: record.id)
+        random.Random(self.world.plan.seed).shuffle(records)
+        records = [record for record in records if record.id != ledger.swarm]
+        fresh = Ledger(self.world.genesis)
+        while records:
+            left = [record for record in records if isinstance(fresh.add(record), Held)]
+            left = [record for record in left if record.id not in fresh]
+            if len(left) == len(records):
+                self._fail("equal sets", "records wait for each other in another order")
+            records = left
+        if state_of(fresh) != state_of(ledger):
+            self._fail("equal sets", "another order of arrival gives another state")
+
+    def _check_not_lost(self, ledger: Ledger) -> None:
+        """Every hypothesis that is verified on an entry is an entry itself."""
+        for item in ledger.hypotheses():
+            parents = all(parent in ledger.entries for parent in item.body.parents)
+            if item.verdict.status == "verified" and parents:
+                if item.entry_id not in ledger.entries:
+                    self._fail("verified lost", f"{item.id.hex()[:6]} is verified, not merged")
+
+    def _check_progress(self, ledger: Ledger) -> None:
+        """No hypothesis waits for work that an honest member could do."""
+        members = {peer.me for peer in self.honest() if ledger.is_member(peer.me)}
+        for item in ledger.hypotheses():
+            if item.status not in WAITING_FOR_WORK or not item.screening.promising:
+                continue
+            if item.verdict.decided_at >= ledger.policy.cap_pairs:
+                continue
+            idle = members - {item.author}
+            if item.verdict.awaits_verifiers:
+                idle -= set(item.verdict.verifiers)
+            if idle:
+                self._fail("progress", f"{item.id.hex()[:6]} is {item.status} and nobody works")
+        deserved = [
+            item
+            for item in ledger.hypotheses()
+            if item.verdict.status == "verified" and item.body.parents[0] == ledger.root.id
+        ]
+        if deserved and ledger.head.depth == 0:
+            self._fail("progress", "something was verified on the root, and the head is the root")
+
+    def _check_flips(self, peer: "Peer") -> None:
+        """The head of a settled network changes at most twice per fork."""
+        settled_s = self.world.plan.bad_s + self.healing_s
+        flips: dict[bytes, int] = {}
+        for at_s, change in peer.head_changes:
+            if change.rolled_back and at_s > settled_s:
+                before = peer.ledger.entries.get(change.before)
+                fork = b"" if before is None else before.parents[0]
+                flips[fork] = flips.get(fork, 0) + 1
+        if flips and max(flips.values()) > FLIPS_MAX:
+            self._fail("settled head", f"node {peer.number} changed its mind {flips}")
+
+    def _count(self, ledger: Ledger) -> Tally:
+        tally = Tally()
+        honest = {peer.me for peer in self.world.peers if peer.honest}
+        alpha = ledger.policy.alpha_ppm / 1_000_000
+        truth = self.world.truth
+        for item in ledger.hypotheses():
+            parent = ledger.entries.get(item.body.parents[0])
+            if not item.verdict.trials or parent is None:
+                continue
+            gain_micro = truth.metric_micro(parent.source) - truth.metric_micro(item.body.source)
+            if gain_micro <= 0:
+                tally.nulls += 1
+                tally.alpha += alpha
+                tally.false_merges += item.verdict.status == "verified"
+            elif gain_micro >= 3 * ledger.policy.tau_micro and item.author in honest:
+                tally.good += 1
+                tally.alpha_good += alpha
+                tally.false_refusals += item.verdict.status == "refuted"
+        return tally
+
+    def _fail(self, invariant: str, detail: str) -> None:
+        self.world.note(f"VIOLATION {invariant}: {detail}")
+        raise ViolationError(invariant, detail)
