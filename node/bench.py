@@ -8,7 +8,7 @@ afresh, on a seed that nobody could choose.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeAlias
 
 from node.hardware import describe_device, describe_runtime
@@ -23,6 +23,10 @@ OnArm: TypeAlias = Callable[[str, float], None]
 
 _SCREENING_TAG: Final = b"swarm-node/screening-seed/1\0"
 _PARENTS_KEPT: Final = 64
+
+_SMOKE_SHARE: Final = 60
+"""A smoke run may spend this part of the budget: about five steps of a short run."""
+_SMOKE_WINDOWS: Final = 16
 
 _STAGE_SHARES: Final = {"start": (0.0, 0.0), "train": (0.0, 0.8), "score": (0.8, 0.15)}
 """Where a stage begins in a run, and how much of the run it is; the audit is the rest."""
@@ -98,6 +102,20 @@ class Bench:
                 memory_kib=outcome.peak_memory_kib,
             )
         return outcome
+
+    async def smoke(self, script: str, on_arm: OnArm) -> Outcome:
+        """Run a script for a few steps and score a few windows: enough to see it crash."""
+        job = self._make_job(script, self.screening_seed(0))
+        few = replace(
+            job,
+            budget=replace(job.budget, amount=max(1, job.budget.amount // _SMOKE_SHARE)),
+            evaluation=replace(
+                job.evaluation, windows=min(_SMOKE_WINDOWS, job.evaluation.windows), probes=0
+            ),
+        )
+        return await self._runner.run(
+            few, on_progress=lambda progress: on_arm("child", _share(progress))
+        )
 
     async def screen(
         self, parent: str, child: str, number: int, on_arm: OnArm

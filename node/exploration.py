@@ -4,7 +4,6 @@ A screened idea is published whether it was good or bad; one that became pointle
 head moved, a peer runs the same change) leaves no record.
 """
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +12,8 @@ from typing import Final
 import trio
 
 from node.activity import Work
-from node.agent.proposal import Experience, Proposal, Proposer, ResearchView
+from node.agent.checking import find_proposal, move
+from node.agent.proposal import Experience, Proposal, Proposer, RejectedError, ResearchView
 from node.materials import ScriptUnavailableError
 from node.workbench import Tools, Watch
 from protocol import limits
@@ -21,15 +21,15 @@ from protocol.notices import Claim
 from protocol.records import Hypothesis, Origin
 from protocol.schema import printable
 from swarm.memory import experiences
-from swarm.source import SourceError, check_source, source_digest
+from swarm.source import SourceError, source_digest
 from trainer.job import Outcome
 
 _CLAIM_LEASE_S: Final = 300
 _SURE_TAUS: Final = 10
 """A first screening gain of this many tau needs no second run to be worth others' time."""
 _SCREENS_MAX: Final = 2
-
-_log = logging.getLogger(__name__)
+_TAIL_CHARS: Final = 2_000
+"""A traceback's end is what its proposer needs."""
 
 
 class Explorer:
@@ -62,14 +62,21 @@ class Explorer:
         tools.activity.begin(worker, Work("proposing"))
         parent = await tools.materials.script(head.source)
         view = await self._view(parent)
-        proposal = await trio.to_thread.run_sync(self._proposer.propose, view, rng)
-        if proposal is None:
+        found = await find_proposal(
+            self._proposer, view, rng, partial(self._smoke, worker), tools.tell
+        )
+        if found is None:
             return False
-        try:
-            change = check_source(proposal.source, parent).digest
-        except SourceError as error:
-            _log.warning("own proposal “%s” breaks the limits: %s", proposal.title, error)
-            return True
+        if tools.ledger.head.id != head.id:
+            # A language model thinks for a while; its edits may fit the new head as well.
+            head = tools.ledger.head
+            parent = await tools.materials.script(head.source)
+            try:
+                found = move(found.proposal, await self._view(parent))
+            except RejectedError as error:
+                tools.tell(f"dropped “{found.proposal.title}”: the head has moved; {error}")
+                return True
+        proposal, change = found.proposal, found.digest
         await self._claim(head.id, change)
 
         def useful() -> bool:
@@ -105,6 +112,8 @@ class Explorer:
                     status=item.status,
                     gain_micro=item.gain_micro,
                     tau_micro=ledger.policy.tau_micro,
+                    title=item.title,
+                    rationale=item.rationale,
                 )
             )
         return ResearchView(
@@ -113,6 +122,7 @@ class Explorer:
             tried=frozenset(tried),
             claims=self._tools.claims.on(head.id, trio.current_time()),
             experiences=tuple(seen),
+            entry=self._tools.entry,
         )
 
     async def _change_digest(self, source: bytes) -> bytes | None:
@@ -138,6 +148,16 @@ class Explorer:
         """Whether no peer that claimed the change in the same moment has the right of way."""
         holder = self._tools.claims.holder(head, change, trio.current_time())
         return holder in {None, self._tools.me}
+
+    async def _smoke(self, worker: int, proposal: Proposal) -> str | None:
+        """Run a proposal for a few steps; how it failed, for its proposer, or None."""
+        tools = self._tools
+        show = tools.on_arm(worker, Work("screening", None, f"few steps of {proposal.title}"))
+        outcome = await tools.bench.smoke(proposal.source, show)
+        if outcome.status == "ok":
+            return None
+        tail = outcome.log_tail[-_TAIL_CHARS:]
+        return f"a run of a few steps ended as {outcome.status}: {outcome.reason}\n{tail}".strip()
 
     async def _screen(
         self, worker: int, proposal: Proposal, parent: str
@@ -170,8 +190,8 @@ class Explorer:
             title=printable(proposal.title, limits.TITLE_BYTES_MAX),
             rationale=printable(rationale, limits.RATIONALE_BYTES_MAX, lines=True),
             origin=Origin(
-                proposer="offline",
-                model="",
+                proposer=proposal.proposer,
+                model=printable(proposal.model, limits.NAME_BYTES_MAX),
                 category=printable(proposal.kind, limits.NAME_BYTES_MAX),
                 change=printable(proposal.change, limits.CHANGE_BYTES_MAX),
             ),

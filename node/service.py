@@ -289,6 +289,7 @@ class Node:
                 activity=self._activity,
                 logs=TrialLogs(self._home.trial_logs),
                 alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
+                entry=task.entry,
             )
             proposer = OfflineProposer() if config.agent == "offline" else None
             seed = config.seed

@@ -32,6 +32,7 @@ class Tools:
         activity: Tells people.
         logs: Keeps what runs printed.
         alive: Members that were heard of lately, by their key.
+        entry: Functions that the task needs a script to define.
     """
 
     author: Author
@@ -41,6 +42,7 @@ class Tools:
     activity: Activity
     logs: TrialLogs
     alive: Callable[[], frozenset[bytes]]
+    entry: tuple[str, ...] = ()
 
     @property
     def me(self) -> bytes:

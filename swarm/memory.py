@@ -35,6 +35,7 @@ class Experience:
         title: The hypothesis's title.
         status: What came of it.
         gain_micro: Measured gain: the verdict's where pairs were counted, else the author's own.
+        rationale: Why its author thought that it would help.
     """
 
     hypothesis: bytes
@@ -46,6 +47,7 @@ class Experience:
     title: str
     status: ExperienceStatus
     gain_micro: int | None
+    rationale: str
 
 
 def experiences(ledger: Ledger) -> list[Experience]:
@@ -70,6 +72,7 @@ def experiences(ledger: Ledger) -> list[Experience]:
                 if item.verdict.gain_micro is None
                 else item.verdict.gain_micro
             ),
+            rationale=item.body.rationale,
         )
         for item in items
         if item.status in _WORDS

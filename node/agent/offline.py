@@ -25,6 +25,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from node.agent.beliefs import DUE_UNITS, Beliefs, effect_units
 from node.agent.catalogue import (
     STRUCTURAL,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Sequence
 
-    from node.agent.proposal import ResearchView
+    from node.agent.proposal import Rejection, ResearchView
 
 DUE_SHARE: Final = 0.75
 """Share of proposals that take up a change that is due again, while there is one."""
@@ -88,7 +90,17 @@ class OfflineProposer:
         # is replaced as one, because workers ask from threads of their own.
         self._kept: tuple[str, _Head | None] | None = None
 
-    def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
+    async def propose(
+        self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
+    ) -> Proposal | None:
+        """Searches in a thread: a large memory takes a moment, in which the node goes on.
+
+        What was rejected is not remembered: the search is random, and the next draw is another one.
+        """
+        del rejection
+        return await trio.to_thread.run_sync(self.search, view, rng)
+
+    def search(self, view: ResearchView, rng: random.Random) -> Proposal | None:
         """Returns a change that is neither tried on this head nor claimed.
 
         None is returned only if the head's script has no place for any edit that is left.

@@ -28,6 +28,8 @@ ExperienceStatus: TypeAlias = Literal[
     "verified", "refuted", "screened_out", "crashed", "undecided", "duplicate"
 ]
 
+ProposerName: TypeAlias = Literal["offline", "claude", "person"]
+
 
 class AgentError(Exception):
     """Base of every error that the agent raises."""
@@ -46,6 +48,8 @@ class Experience:
         gain_micro: measured gain in millionths of the metric's unit, positive is better; None
             when nothing was measured.
         tau_micro: smallest gain that the swarm's policy cares for, same unit.
+        title: its author's one line about it.
+        rationale: why its author thought that it would help.
     """
 
     kind: str
@@ -55,6 +59,8 @@ class Experience:
     status: ExperienceStatus
     gain_micro: int | None
     tau_micro: int
+    title: str = ""
+    rationale: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class ResearchView:
         tried: normalised digests of scripts already tried on this head.
         claims: normalised digests of scripts that others are running now.
         experiences: what was tried anywhere in the swarm, oldest first.
+        entry: functions that the task needs a script to define.
     """
 
     head_id: bytes
@@ -74,6 +81,15 @@ class ResearchView:
     tried: frozenset[bytes]
     claims: frozenset[bytes]
     experiences: Sequence[Experience]
+    entry: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replacement:
+    """One exact edit of a script: a text that occurs in it once, and what takes its place."""
+
+    search: str
+    replace: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +103,11 @@ class Proposal:
         kind: category of the change.
         change: stable description from which the catalogue can apply the change to another script.
         source: the changed script, whole.
+        proposer: who found it, as the record will say.
+        model: the language model's name; empty without one.
+        replacements: the edits that made the source, for who answers in edits; from them the change
+            can be made again on another head.
+        answer: what the proposer answered, in its own terms, in case it has to be told why not.
     """
 
     title: str
@@ -95,6 +116,10 @@ class Proposal:
     kind: str
     change: str
     source: str
+    proposer: ProposerName = "offline"
+    model: str = ""
+    replacements: tuple[Replacement, ...] = ()
+    answer: str = ""
 
     def __post_init__(self) -> None:
         assert 0 < len(self.title) <= TITLE_CHARS_MAX
@@ -103,15 +128,50 @@ class Proposal:
         assert 0 < len(self.change) <= CHANGE_CHARS_MAX
 
 
-class Proposer(Protocol):
-    """Finds the next change worth testing."""
+class RejectedError(AgentError):
+    """A proposal cannot be tested; `reason` says why, for whoever made it.
 
-    def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
+    Attributes:
+        reason: the cause, in a sentence.
+        answer: what the proposer had answered, in its own terms.
+    """
+
+    def __init__(self, reason: str, answer: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """What is said to a proposer whose proposal was not accepted.
+
+    Attributes:
+        reason: why not.
+        asks: how often it has been asked for this proposal already.
+        answer: what it had answered, in its own terms.
+    """
+
+    reason: str
+    asks: int
+    answer: str = ""
+
+
+class Proposer(Protocol):
+    """Finds the next change worth testing: a search, a language model, or a person."""
+
+    async def propose(
+        self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
+    ) -> Proposal | None:
         """Returns a change that is neither tried on this head nor claimed, or None.
 
         Args:
             view: the research so far.
             rng: the only source of chance; every node seeds its own, which spreads the swarm.
+            rejection: why the last answer to the same question was not accepted.
+
+        Raises:
+            RejectedError: it has an answer, and the answer makes no script.
         """
         ...
 

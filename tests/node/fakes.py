@@ -17,7 +17,7 @@ import trio
 
 from gossip.errors import BlobUnavailableError
 from node.activity import Activity, Work
-from node.agent.proposal import Proposal, Proposer, ResearchView
+from node.agent.proposal import Proposal, Proposer, Rejection, ResearchView
 from node.author import Author
 from node.bench import Bench
 from node.blobs import BlobStore
@@ -109,7 +109,9 @@ class ListedProposer:
     def __init__(self, steps: list[int | str]) -> None:
         self.steps = list(steps)
 
-    def propose(self, view: ResearchView, rng: random.Random) -> Proposal | None:
+    async def propose(
+        self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
+    ) -> Proposal | None:
         if not self.steps:
             return None
         step = self.steps.pop(0)

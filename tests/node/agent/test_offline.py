@@ -51,7 +51,7 @@ def view_of(source: str, experiences: list[Experience]) -> ResearchView:
 
 
 def ask(proposer: OfflineProposer, view: ResearchView, rng: random.Random) -> Proposal:
-    proposal = proposer.propose(view, rng)
+    proposal = proposer.search(view, rng)
     assert proposal is not None
     return proposal
 
@@ -297,7 +297,7 @@ def test_whatever_peers_report_the_agent_goes_on(past: list[Experience]) -> None
     ["", "x = (", "\0", "def build_model(r): pass\ndef train(r, m): pass\n", "-" * 40_000 + "1"],
 )
 def test_a_head_that_cannot_be_edited_gives_no_proposal(source: str) -> None:
-    assert OfflineProposer().propose(view_of(source, []), random.Random(8)) is None
+    assert OfflineProposer().search(view_of(source, []), random.Random(8)) is None
 
 
 def test_titles_are_cut_to_one_printable_line() -> None:
