@@ -1,5 +1,7 @@
 """`swarm-node lineage`: the lineage from the genesis to the head; verified, or as a repository."""
 
+from pathlib import Path
+
 import click
 
 from node.cli.options import Home, home_option, json_option, print_json
@@ -58,3 +60,22 @@ def verify(*, home: Home, as_json: bool) -> int:
             click.echo(f"{mark}  {safe(finding.text)}")
         click.echo("the lineage is sound" if faults == 0 else f"{faults} faults")
     return 1 if faults else 0
+
+
+@lineage.command()
+@home_option
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def export(*, home: Home, directory: Path) -> None:
+    """Write the lineage into DIRECTORY as a git repository, or add what is new to it."""
+    from node.blobs import BlobStore
+    from node.git_export import export_lineage
+    from node.identity import load_identity
+    from node.offline import fold_home
+
+    ledger = fold_home(home)
+    done = export_lineage(
+        ledger, directory, key=load_identity(home.key), read_blob=BlobStore(home.blobs).read
+    )
+    click.echo(f"{done.new} new commits of {done.total}; main is {done.head[:12]}")
+    if not done.checked_out:
+        click.echo("the working tree was left alone: it has changes, or shows another commit")

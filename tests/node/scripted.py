@@ -80,6 +80,10 @@ class ScriptedSwarm(Swarm):
         )
         return self.record(body, author)
 
+    def entry(self, name: str) -> bytes:
+        """Id of the entry that a script yields on the genesis."""
+        return entry_id((self.root,), blob_digest(self.scripts[name].encode()))
+
     def write(self, root: Path) -> Home:
         """Write everything into a home."""
         home = Home(root)
