@@ -1,0 +1,205 @@
+"""What the lineage has left behind, and in which order it is brought onto the head.
+
+Several changes may be verified on one parent, and only one of them becomes the head. The others
+are not lost and not simply added: two gains measured apart are never assumed to add up. They are
+combined with the head (`node.merge3`) and the combination is a hypothesis like any other, screened
+and verified before it counts.
+
+Two kinds of work, in this order:
+
+1. *Groups* of verified siblings: merged entries that hang on the head's ancestry and are not part
+   of it. All are tried at once; a group that fails is split into halves, down to single siblings.
+2. *Rebases*: other hypotheses whose parent is not the head, verified ones first, then those whose
+   screening was promising and that nobody decided while their parent was the head.
+
+This file decides what and in which order, from the ledger alone. It refuses to know scripts, how
+they are merged and whether the result was tried: the caller says so (`Outcome`). What was rejected
+on an older head is planned again on a new one, because the plan is about the present head.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from protocol import limits
+from protocol.ids import rendezvous
+from protocol.schema import printable
+from swarm.hypotheses import HypothesisView
+from swarm.ledger import Ledger
+from swarm.lineage import Entry
+
+Group: TypeAlias = tuple[bytes, ...]
+"""Entry ids of siblings that are combined with the head."""
+
+Outcome: TypeAlias = Literal["open", "waiting", "failed"]
+"""`open`: may be tried now. `waiting`: somebody is at it, or will be. `failed`: the texts
+contradict each other, or the combination was measured and did not help."""
+
+REBASES_MAX: Final = 16
+"""Rebases that are considered on one head: the most promising ones."""
+
+_REBASE: Final = "rebase of "
+_REBASE_PATTERN: Final = re.compile(r"rebase of ([0-9a-f]{64})")
+_CHAIN_MAX: Final = 64
+"""Rebases of rebases that are followed back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What could be brought onto the present head.
+
+    Attributes:
+        siblings: Verified entries beside the head's ancestry, the largest gain first.
+        rebases: Hypotheses to bring over one by one, the best first.
+    """
+
+    siblings: Group
+    rebases: tuple[HypothesisView, ...]
+
+
+def plan(ledger: Ledger) -> Plan:
+    """What there is to bring onto the head."""
+    ancestry = _ancestry(ledger)
+    items = list(ledger.hypotheses())
+    merged = {entry.hypothesis for entry in ledger.entries.values() if entry.id in ancestry}
+    # A change that has become part of the head by way of its rebase is there under another id.
+    spent = {origin for item in items if item.id in merged for origin in _lineage_of(ledger, item)}
+    siblings = [
+        entry
+        for entry in ledger.entries.values()
+        if entry.id not in ancestry
+        and entry.parents[0] in ancestry
+        and entry.hypothesis not in spent
+    ]
+    siblings.sort(key=lambda entry: (-(entry.gain_micro or 0), entry.id))
+    beside = {entry.id for entry in siblings}
+    rebases = [
+        item
+        for item in items
+        if item.body.parents[0] != ledger.head.id
+        and item.entry_id not in ancestry
+        and item.entry_id not in beside
+        and item.id not in spent
+        and not spent.intersection(_lineage_of(ledger, item))
+        and _is_worth_bringing(item)
+    ]
+    rebases.sort(key=_promise)
+    return Plan(
+        siblings=tuple(entry.id for entry in siblings[: limits.PARENTS_MAX - 1]),
+        rebases=tuple(rebases[:REBASES_MAX]),
+    )
+
+
+def _ancestry(ledger: Ledger) -> set[bytes]:
+    """The head and everything that it descends from, by any parent."""
+    found: set[bytes] = set()
+    queue = [ledger.head.id]
+    while queue:
+        identity = queue.pop()
+        if identity not in found:
+            found.add(identity)
+            queue.extend(ledger.entries[identity].parents)
+    return found
+
+
+def _is_worth_bringing(item: HypothesisView) -> bool:
+    return item.verdict.status == "verified" or (
+        item.status == "stale" and item.screening.promising
+    )
+
+
+def _promise(item: HypothesisView) -> tuple[bool, int, bytes]:
+    """Verified first, then by gain."""
+    verified = item.verdict.status == "verified"
+    gain_micro = item.verdict.gain_micro if verified else item.screened_gain_micro
+    return not verified, -(gain_micro or 0), item.id
+
+
+def next_group(siblings: Group, outcomes: Mapping[Group, Outcome]) -> Group | None:
+    """The next group of siblings whose outcome the caller has to find out, or may try.
+
+    All together first; a group that failed is replaced by its halves.
+
+    Args:
+        siblings: The plan's.
+        outcomes: What is known of groups so far.
+
+    Returns:
+        A group that is not in `outcomes`, else the first that is `open`, else None.
+    """
+    queue = deque([siblings] if siblings else [])
+    opened: Group | None = None
+    while queue:
+        group = queue.popleft()
+        outcome = outcomes.get(group)
+        if outcome is None:
+            return group
+        if outcome == "open" and opened is None:
+            opened = group
+        if outcome == "failed" and len(group) > 1:
+            middle = (len(group) + 1) // 2
+            queue.extend((group[:middle], group[middle:]))
+    return opened
+
+
+def responsible(
+    identity: bytes, author: bytes, alive: Iterable[bytes], *, overdue: bool
+) -> bytes | None:
+    """Who brings a hypothesis onto the head, so that not everybody does the same.
+
+    Args:
+        identity: The hypothesis.
+        author: Its author, who does it while it is alive.
+        alive: Members that were heard of lately, this node included.
+        overdue: Whether the author has had its time.
+    """
+    members = set(alive)
+    if author in members and not overdue:
+        return author
+    others = members - {author} or members
+    return min(others, key=lambda key: rendezvous(identity, key), default=None)
+
+
+# -- names of what is brought over --------------------------------------------------------------
+
+
+def rebase_change(identity: bytes) -> str:
+    """What the origin of a rebase says as its change."""
+    return f"{_REBASE}{identity.hex()}"
+
+
+def rebased_from(item: HypothesisView) -> bytes | None:
+    """The hypothesis that this one says to be a rebase of."""
+    found = _REBASE_PATTERN.fullmatch(item.body.origin.change)
+    return None if found is None else bytes.fromhex(found[1])
+
+
+def original_of(ledger: Ledger, item: HypothesisView) -> HypothesisView:
+    """The hypothesis at the start of a chain of rebases; itself when it is none."""
+    origins = _lineage_of(ledger, item)
+    return item if not origins else ledger.hypothesis(origins[-1])
+
+
+def _lineage_of(ledger: Ledger, item: HypothesisView) -> list[bytes]:
+    """The hypotheses that this one is a rebase of, the nearest first."""
+    found: list[bytes] = []
+    while len(found) < _CHAIN_MAX:
+        before = rebased_from(item)
+        if before is None or before in found or not ledger.is_hypothesis(before):
+            break
+        found.append(before)
+        item = ledger.hypothesis(before)
+    return found
+
+
+def combination_title(head: Entry, siblings: Iterable[Entry]) -> str:
+    """The title of a combination of the head with siblings."""
+    names = " + ".join(entry.title for entry in siblings)
+    return printable(f"Combine “{names}” with “{head.title}”", limits.TITLE_BYTES_MAX)
+
+
+def combination_change(siblings: Iterable[bytes]) -> str:
+    """What the origin of a combination says as its change; the parents say it exactly."""
+    return "combination with " + " ".join(identity.hex()[:16] for identity in siblings)
