@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "status": ("node.cli.status", "Show what the node does, running or not."),
     "lineage": ("node.cli.lineage", "Show the lineage from the genesis to the head."),
     "show": ("node.cli.show", "Show one hypothesis, entry or record."),
+    "export": ("node.cli.export", "Write the leaderboard as a page, picture, table or JSON."),
     "paths": ("node.cli.paths", "Show where this node keeps its things."),
     "doctor": ("node.cli.doctor", "Check the sandbox, the store and the machine; say what to do."),
     "run-task": ("node.cli.run_task", "Train one script locally and print its metric."),

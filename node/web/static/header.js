@@ -13,6 +13,7 @@ export class Header {
   update(changed) {
     if (!this.store.state) { this.showLink(); return; }
     if (changed.has("state")) this.showSwarm();
+    if (this.store.copy && changed.has("link")) this.showLinks();
     if (changed.has("live") || changed.has("entries") || changed.has("state")) this.showHead();
     this.showLink();
   }
@@ -32,7 +33,7 @@ export class Header {
     const scorer = swarm.scorer === "trusted" ? "scored outside the candidate’s reach" : "scores reported by the script itself";
     say(byId("foot-rules"),
       `Verified: a gain over zero with error under ${policy.alpha_ppm / 1e4} %, by at least ${policy.min_verifiers} members other than the author, `
-      + `whatever ${policy.liars} of them say; gains under ${policy.tau} do not matter. Here ${admission}; ${scorer}. Swarm ${short(swarm.id, 16)}.`);
+      + `${policy.liars ? `whatever ${policy.liars} of them say` : "each taken at its word"}; gains under ${policy.tau} do not matter. Here ${admission}; ${scorer}. Swarm ${short(swarm.id, 16)}.`);
   }
 
   showHead() {
@@ -71,6 +72,11 @@ export class Header {
       say(shown, number);
       say(small, note);
     });
+  }
+
+  /** A copy has its data beside it, and no API. */
+  showLinks() {
+    put(byId("foot-links"), h("a", { href: "results.tsv" }, "results.tsv"), h("a", { href: "leaderboard.json" }, "JSON"));
   }
 
   showLink() {

@@ -29,4 +29,6 @@ store.onChange((changed) => {
 setInterval(() => { if (!document.hidden) for (const part of parts) part.age(); }, 5000);
 window.addEventListener("hashchange", () => detail.route());
 byId("detail").addEventListener("close", () => detail.closed());
+// Canvas text drawn before the fonts are here stays in another one until it is drawn again.
+document.fonts.ready.then(() => parts[1].recolour());
 store.start();

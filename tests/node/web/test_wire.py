@@ -424,7 +424,7 @@ async def test_a_fault_in_the_server_or_the_board_ends_neither(
 async def test_a_server_that_fails_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = web_service.serve_http, 0
+    real, failures = http.serve_http, 0
 
     async def failing(*arguments: Any) -> None:
         nonlocal failures
