@@ -95,7 +95,7 @@ def test_a_loss_of_zero_earns_nothing(shared: SharedRunner) -> None:
 
 
 def test_the_validation_bytes_cannot_be_found_by_training_code(shared: SharedRunner) -> None:
-    """Every readable file but installed packages is searched for a passage of the validation split."""
+    """Every readable file but installed packages is searched for a passage of the split."""
     from tests.trainer.tiny import text
 
     passage = text("validation", 6_000)[1000:1100]
