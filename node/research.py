@@ -89,7 +89,7 @@ class Researcher:
             changed = self._changed
             try:
                 busy = await self._step(worker, rng)
-            except (NodeError, SandboxError) as error:
+            except (NodeError, SandboxError, OSError) as error:
                 _log.warning("worker %d: %s", worker, error)
                 self._tools.tell(f"trouble: {error}")
                 begin(Work("idle"))

@@ -90,7 +90,7 @@ class RecordStore:
         """Write records in one transaction; when this returns they survive a power cut.
 
         Args:
-            records: Triples of id, created_ms and envelope. Those already here are left alone.
+            records: Triples of id, created_ms and envelope. One already here is replaced.
 
         Raises:
             StoreFullError: The disk is full; nothing of this call is kept.
@@ -99,7 +99,9 @@ class RecordStore:
         try:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany(
-                "INSERT OR IGNORE INTO record (id, created_ms, envelope) VALUES (?, ?, ?)",
+                # A row that was damaged on disk is mended when its record comes again.
+                "INSERT INTO record (id, created_ms, envelope) VALUES (?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope",
                 records,
             )
             self._database.execute("COMMIT")

@@ -65,6 +65,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
         "records_digest": ledger.digest.hex(),
         "hypotheses": _counts(ledger),
         "members": len(ledger.members),
+        "members_needed": genesis.policy.members_min,
         "merges": head.depth,
         "peers": [] if running is None else [_peer(peer) for peer in running.peers],
         "worker": _worker(running),

@@ -43,6 +43,11 @@ class Policy:
     recheck_permille: int = wire(Int(0, PERMILLE))
     lease_s: int = wire(Int(10, 7 * 24 * 3600))
 
+    @property
+    def members_min(self) -> int:
+        """Members without whom nothing can be verified: an author, and enough verifiers for it."""
+        return 1 + self.liars + max(1, self.min_verifiers)
+
 
 DEMO: Final = Policy(
     alpha_ppm=1_000,
@@ -59,10 +64,11 @@ DEMO: Final = Policy(
     recheck_permille=0,
     lease_s=120,
 )
-"""A laptop's demo: everybody is trusted not to lie, everything is still verified by two others."""
+"""Members are trusted not to lie; everything is still verified by two others. Three members."""
 
 LAB: Final = replace(
     DEMO,
+    min_verifiers=3,
     max_verifiers=7,
     liars=2,
     cap_pairs=28,
@@ -70,7 +76,7 @@ LAB: Final = replace(
     recheck_permille=100,
     lease_s=600,
 )
-"""A swarm among several people: two liars of seven verifiers can decide nothing."""
+"""Two liars of seven verifiers can decide nothing. Six members at least."""
 
 POLICIES: Final = {"demo": DEMO, "lab": LAB}
 """Policies that `swarm-node init --policy` knows by name."""

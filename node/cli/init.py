@@ -13,9 +13,10 @@ from node.cli.options import Home, find_task, home_option, json_option, print_js
 @click.option(
     "--policy",
     type=click.Choice(["demo", "lab"]),
-    default="lab",
+    default="demo",
     show_default=True,
-    help="The rules of evidence: `demo` trusts its members, `lab` allows two liars of seven.",
+    help="The rules of evidence: `demo` for three members or more who trust each other, `lab` for"
+    " six or more, of whom two may lie.",
 )
 @json_option
 def init(*, home: Home, name: str, task: str, tier: str, policy: str, as_json: bool) -> None:
@@ -31,4 +32,6 @@ def init(*, home: Home, name: str, task: str, tier: str, policy: str, as_json: b
         print_json({"swarm_id": genesis.id.hex(), "home": str(home.root), "name": name})
     else:
         click.echo(f"founded swarm {name} ({genesis.id.hex()}) in {home.root}")
+        needed = POLICIES[policy].members_min
+        click.echo(f"under policy {policy} a merge takes {needed} members", err=True)
         click.echo("start it with: swarm-node join --home " + str(home.root), err=True)

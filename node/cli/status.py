@@ -48,12 +48,14 @@ def _print(value: dict[str, Any], *, running: bool) -> None:
     tried = ", ".join(
         f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count
     )
+    needed = value["members_needed"]
+    few = f" of the {needed} that a merge takes" if value["members"] < needed else ""
     print_fields(
         [
             ("node", value["node_id"] or "not running"),
             ("swarm", f"{value['swarm_name']} {value['swarm_id']}"),
             ("task", f"{value['task']}, tier {value['tier']}, scorer {value['scorer']}"),
-            ("members", f"{value['members']}, admission {value['admission']}"),
+            ("members", f"{value['members']}{few}, admission {value['admission']}"),
             ("head", f"{value['head']['id'][:16]} at depth {value['head']['depth']}"),
             (
                 value["metric"]["name"],

@@ -30,6 +30,14 @@ def test_records_and_settings_come_back_in_order(tmp_path: Path) -> None:
     assert again.setting("none") is None
 
 
+def test_a_damaged_row_is_mended_when_its_record_comes_again(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    identity, created_ms, envelope = row(1)
+    store.append([(identity, created_ms, b"damaged"), row(2)])
+    store.append([(identity, created_ms, envelope)])
+    assert list(store) == [envelope, row(2)[2]]
+
+
 def test_a_file_that_is_no_database_is_named_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "records.sqlite"
     path.write_bytes(b"this is not a database" * 400)
