@@ -196,9 +196,11 @@ def _concrete(address: Address) -> list[Address]:
     """Every interface's address in place of 0.0.0.0 or ::."""
     from multiaddr.utils import get_network_addrs
 
-    hosts = get_network_addrs(4 if address.kind == "ip4" else 6)
+    # Told to another machine, a loopback address would lead it to itself.
     loopback = "127.0.0.1" if address.kind == "ip4" else "::1"
-    return [Address(kind=address.kind, host=host, port=address.port) for host in [*hosts, loopback]]
+    found = get_network_addrs(4 if address.kind == "ip4" else 6)
+    hosts = [host for host in found if host != loopback] or [loopback]
+    return [Address(kind=address.kind, host=host, port=address.port) for host in hosts]
 
 
 Watcher = Callable[[Any], Awaitable[None]]
