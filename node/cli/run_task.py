@@ -47,7 +47,8 @@ def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> 
     the last digit.
     """
     require_linux()
-    from trainer.job import TrainerError
+    from protocol.schema import printable
+    from trainer.job import MAX_LOG_TAIL_BYTES, TrainerError
 
     try:
         task, directory, script = _what_to_run(path, tier)
@@ -62,7 +63,9 @@ def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> 
         click.echo(f"{name}: {_decimal(outcome.metric_micro)}")
     if outcome.status != "ok":
         if outcome.log_tail:
-            click.echo(outcome.log_tail.rstrip(), err=True)
+            # What a script printed could steer the terminal.
+            tail = printable(outcome.log_tail.rstrip(), MAX_LOG_TAIL_BYTES, lines=True)
+            click.echo(tail, err=True)
         raise click.ClickException(f"{outcome.status}: {outcome.reason}")
 
 
