@@ -1,69 +1,107 @@
 """The data of a task, as files that are checked against their pins.
 
 This file decides how a split is unpacked, checked and found again: a split is a blob, named by the
-SHA-256 of its decompressed bytes, wherever those came from (the shipped archive or a peer). It
-refuses to know peers and tasks' meaning; which split may be used for what is decided by whoever
-asks for it.
+SHA-256 of its bytes as training uses them (one byte or, with a BPE vocabulary, two a token),
+wherever those came from: files of any format at the founder's, or a peer. It refuses to know peers
+and tasks' meaning; which split may be used for what is decided by whoever asks for it.
 """
 
 from __future__ import annotations
 
-import bz2
 import dataclasses
 import hashlib
 import os
 import pathlib
 import tempfile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from trainer.job import TrainerError
+from trainer import formats
+from trainer.vocabulary import DataError, VocabularyKind, read_vocabulary
 
+if TYPE_CHECKING:
+    from trainer.formats import Format
+
+__all__ = ["DataError", "Pin", "Split", "assemble", "cached", "check", "unpack", "verify"]
+
+TEXT_PER_TOKEN_MAX: Final = 16
+"""Bytes of text per byte of tokens up to which files are read before they are encoded."""
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class DataError(TrainerError):
-    """A split is missing, or its bytes are not those that the task pins."""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class Split:
-    """One part of a task's data.
+class Pin:
+    """One blob of a task's data: where it comes from, and what it must be.
 
     Attributes:
-        name: `train`, `validation` or `test`.
-        file: archive inside the task's directory, relative, bzip2.
-        size_bytes: size of the decompressed bytes.
-        sha256: lower-case hexadecimal SHA-256 of the decompressed bytes.
+        name: `train`, `validation`, `test`, `vocabulary`, or the task's own word.
+        files: files inside the task's directory, relative; they are put one behind the other.
+        format: what they are.
+        size_bytes: size of the bytes that they hold together.
+        sha256: lower-case hexadecimal SHA-256 of those bytes.
+        path: (reported tasks) where a run finds the bytes, relative to its home directory.
     """
 
     name: str
-    file: str
+    files: tuple[str, ...]
+    format: Format
     size_bytes: int
     sha256: str
+    path: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split(Pin):
+    """One part of a task's data.
+
+    Attributes:
+        vocabulary: encodes text; None where a token is a byte, or the files hold tokens.
+        vocabulary_kind: what kind of file that is.
+    """
+
+    vocabulary: Pin | None = None
+    vocabulary_kind: VocabularyKind = "bytes"
 
 
 def unpack(task_directory: pathlib.Path, split: Split) -> bytes:
-    """Returns the decompressed bytes of a split that ships with its task.
+    """Returns the bytes of a split that lies with its task.
 
     Raises:
-        DataError: the archive is missing, broken, or holds other bytes than pinned.
+        DataError: a file is missing, broken, or holds other bytes than pinned.
     """
-    path = task_directory / split.file
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    unpacker = bz2.BZ2Decompressor()
-    try:
-        # One byte more than pinned is enough to see that an archive is too long, and bounds a bomb.
-        content = unpacker.decompress(packed, max_length=split.size_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a bzip2 archive") from error
+    content = assemble(task_directory, split)
     check(content, split)
     return content
 
 
-def check(content: bytes, split: Split) -> None:
+def assemble(task_directory: pathlib.Path, split: Split, limit_bytes: int | None = None) -> bytes:
+    """Returns the bytes that a split's files give, whatever is pinned.
+
+    Args:
+        task_directory: where the files are.
+        split: which files.
+        limit_bytes: roughly the most to read; the split's pinned size if None.
+
+    Raises:
+        DataError: a file is missing or not of its format, or the vocabulary is not the pinned one.
+    """
+    encoded = split.vocabulary is not None
+    if limit_bytes is None:
+        # A token of 16 bits stands for several bytes of text.
+        limit_bytes = split.size_bytes * (TEXT_PER_TOKEN_MAX if encoded else 1)
+    content = b""
+    for file in split.files:
+        content += formats.read(task_directory / file, split.format, limit_bytes - len(content))
+        if len(content) > limit_bytes:
+            break
+    if split.vocabulary is None:
+        return content
+    pin = split.vocabulary
+    raw = b"".join(formats.read(task_directory / f, "raw", pin.size_bytes) for f in pin.files)
+    check(raw, pin)
+    return read_vocabulary(raw, split.vocabulary_kind).encode(content).astype("<u2").tobytes()
+
+
+def check(content: bytes, split: Pin) -> None:
     """Checks bytes against a split's pins.
 
     Raises:
@@ -75,7 +113,7 @@ def check(content: bytes, split: Split) -> None:
         raise DataError(f"{split.name} does not have its pinned SHA-256 {split.sha256[:12]}")
 
 
-def verify(path: pathlib.Path, split: Split) -> pathlib.Path:
+def verify(path: pathlib.Path, split: Pin) -> pathlib.Path:
     """Returns path after checking that the file holds the split.
 
     Raises:

@@ -45,7 +45,7 @@ class Table:
         """Takes a string that matches a pattern from end to end."""
         value = self._take(key, _REQUIRED if default is None else default)
         if not isinstance(value, str) or (value != default and not pattern.fullmatch(value)):
-            raise self._fault(key, f"must be {wanted}")
+            raise self.fault(key, f"must be {wanted}")
         return value
 
     def texts(
@@ -60,24 +60,26 @@ class Table:
         """Takes a list of at most `most` strings that match a pattern."""
         value = self._take(key, _REQUIRED if default is None else list(default))
         if not isinstance(value, list) or len(value) > most:
-            raise self._fault(key, f"must be a list of at most {most}")
+            raise self.fault(key, f"must be a list of at most {most}")
         if not all(isinstance(item, str) and pattern.fullmatch(item) for item in value):
-            raise self._fault(key, f"must be a list of {wanted}")
+            raise self.fault(key, f"must be a list of {wanted}")
         return tuple(value)
 
-    def choice(self, key: str, choices: tuple[_Choice, ...]) -> _Choice:
+    def choice(
+        self, key: str, choices: tuple[_Choice, ...], *, default: _Choice | None = None
+    ) -> _Choice:
         """Takes one of a few words."""
-        value = self._take(key, _REQUIRED)
+        value = self._take(key, _REQUIRED if default is None else default)
         for choice in choices:
             if value == choice:
                 return choice
-        raise self._fault(key, f"must be one of {', '.join(choices)}")
+        raise self.fault(key, f"must be one of {', '.join(choices)}")
 
     def integer(self, key: str, least: int, most: int, *, default: int | None = None) -> int:
         """Takes an integer within bounds."""
         value = self._take(key, _REQUIRED if default is None else default)
         if type(value) is not int or not least <= value <= most:
-            raise self._fault(key, f"must be an integer from {least} to {most}")
+            raise self.fault(key, f"must be an integer from {least} to {most}")
         return value
 
     def numbers(self, pattern: re.Pattern[str]) -> dict[str, int | float]:
@@ -86,9 +88,9 @@ class Table:
         for key in sorted(self._values):
             value = self._take(key, _REQUIRED)
             if not pattern.fullmatch(key):
-                raise self._fault(key, "is not a constant's name")
+                raise self.fault(key, "is not a constant's name")
             if type(value) not in {int, float} or not math.isfinite(value):
-                raise self._fault(key, "must be a number")
+                raise self.fault(key, "must be a number")
             numbers[key] = value
         return numbers
 
@@ -96,22 +98,28 @@ class Table:
         """Takes a table."""
         value = self._take(key, _REQUIRED if default is None else default)
         if not isinstance(value, dict):
-            raise self._fault(key, "must be a table")
+            raise self.fault(key, "must be a table")
         return Table(value, f"{self._where}: {key}", self._text)
 
-    def tables(self, pattern: re.Pattern[str], *, most: int) -> Iterator[tuple[str, Table]]:
-        """Takes everything that is left: between one and `most` tables under matching names."""
-        if not 1 <= len(self._values) <= most:
-            raise TaskError(f"{self._where} must have between 1 and {most} tables")
+    def has(self, key: str) -> bool:
+        """Says whether a key is there and was not taken yet."""
+        return key in self._values
+
+    def tables(
+        self, pattern: re.Pattern[str], *, most: int, least: int = 1
+    ) -> Iterator[tuple[str, Table]]:
+        """Takes everything that is left: `least` to `most` tables under matching names."""
+        if not least <= len(self._values) <= most:
+            raise TaskError(f"{self._where} must have between {least} and {most} tables")
         for key in list(self._values):
             if not pattern.fullmatch(key):
-                raise self._fault(key, "is not a valid name")
+                raise self.fault(key, "is not a valid name")
             yield key, self.table(key)
 
     def finish(self) -> None:
         """Refuses keys that were not taken."""
         for key in self._values:
-            raise self._fault(key, "is not a known key")
+            raise self.fault(key, "is not a known key")
 
     def _take(self, key: str, default: Any) -> Any:
         value = self._values.pop(key, default)
@@ -119,7 +127,8 @@ class Table:
             raise TaskError(f"{self._where} lacks the key {key}")
         return value
 
-    def _fault(self, key: str, what: str) -> TaskError:
+    def fault(self, key: str, what: str) -> TaskError:
+        """Returns the error that a key is wrong, with its line."""
         line = self._line(key)
         return TaskError(f"{self._where}: {key} {what}" + (f" (line {line})" if line else ""))
 

@@ -98,6 +98,11 @@ class Job:
         vocab_size: number of distinct tokens.
         device: torch device the worker uses.
         limits: bounds enforced from outside.
+        token_width: bytes of a stored token, 1 or 2.
+        run: arguments of Python when the script is a program of its own that reports its metric,
+            the file that is run first; empty when the node scores the model that it trains.
+        metric_name: the metric that such a program prints.
+        editable: the name under which such a program imports or runs the script.
     """
 
     script: str
@@ -107,6 +112,10 @@ class Job:
     vocab_size: int = 256
     device: str = "cpu"
     limits: Limits = dataclasses.field(default_factory=Limits)
+    token_width: Literal[1, 2] = 1
+    run: tuple[str, ...] = ()
+    metric_name: str = ""
+    editable: str = "train.py"
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -122,6 +131,9 @@ class Job:
         if self.budget.kind != "seconds":
             return limits.train_wall_s
         whole_s = limits.startup_s + self.budget.amount * (1 + SECONDS_SLACK) + LAST_STEP_S
+        if self.run:
+            # Such a program evaluates itself.
+            whole_s += limits.score_wall_s
         return min(limits.train_wall_s, whole_s)
 
 

@@ -42,7 +42,7 @@ def test_a_split_is_unpacked_once_and_found_again(tmp_path: Path) -> None:
     path = cached(tmp_path / "cache", tmp_path, split)
     assert path.name == split.sha256
     assert path.read_bytes() == text("train", 20_000)
-    (tmp_path / split.file).unlink()
+    (tmp_path / split.files[0]).unlink()
     assert cached(tmp_path / "cache", tmp_path, split) == path
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [split.sha256]
 
@@ -62,7 +62,7 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
 )
 def test_other_bytes_than_pinned_are_refused(tmp_path: Path, archive: bytes) -> None:
     split = tiny_task(tmp_path).splits["validation"]
-    (tmp_path / split.file).write_bytes(archive)
+    (tmp_path / split.files[0]).write_bytes(archive)
     with pytest.raises(DataError):
         unpack(tmp_path, split)
 
