@@ -5,7 +5,7 @@ line says otherwise. Every line without liars runs `swarm.verdict` itself on eac
 with liars (seven verifiers, two of them lying) run a floating-point mirror on all hypotheses and
 `swarm.verdict` on some of the same draws; the figures on agreement compare the two.
 
-    python -m benchmarks.verdict [--count N] [--real N] [--seed S] [--jobs N]
+    python -m benchmarks.verdict [--count N] [--real N] [--seed S] [--jobs N] [--only TEXT]
 
 Lines that were finished are kept in benchmarks/out/ and not repeated while the code is the same.
 """
@@ -225,10 +225,14 @@ def run_with_liars(table: Sequence[Sequence[int]]) -> tuple[VerdictStatus, int]:
     return run_in_order(pairs, LAB)
 
 
-def late_liars(seed: str, liar_mean: float) -> VerdictStatus:
-    """What becomes of a verified 2-sigma gain when two liars report only afterwards."""
+def late_liars(seed: str, mean: float, liar_mean: float) -> VerdictStatus:
+    """What becomes of a verified gain when two liars report only afterwards.
+
+    Returns:
+        The verdict after their reports; `parked` when it was never verified before.
+    """
     rng = random.Random(seed)
-    honest = [[rng.gauss(2, 1) for _ in range(5)] for _ in range(5)]
+    honest = [[rng.gauss(mean, 1) for _ in range(5)] for _ in range(5)]
     early: list[Pair] = []
     while len(early) < 25:
         number, verifier = divmod(len(early), 5)
@@ -307,15 +311,15 @@ def liar_line(item: Line, count: int, real: int, seed: int) -> list[Figure]:
     ]
 
 
-def late_line(name: str, liar_mean: float, real: int, seed: int) -> list[Figure]:
+def late_line(name: str, mean: float, liar_mean: float, real: int, seed: int) -> list[Figure]:
     """Run the line on liars that wait until a hypothesis is verified."""
-    outcomes = [late_liars(f"{seed} {name} {number}", liar_mean) for number in range(real)]
+    outcomes = [late_liars(f"{seed} {name} {number}", mean, liar_mean) for number in range(real)]
     started = [outcome for outcome in outcomes if outcome != "parked"]
     refuted = sum(outcome == "refuted" for outcome in started)
     kept = sum(outcome == "verified" for outcome in started)
     return [
         figure(f"{name}: refuted", 100 * refuted / len(started), "%", at_most=0),
-        figure(f"{name}: still verified", 100 * kept / len(started), "%"),
+        figure(f"{name}: still verified", 100 * kept / len(started), "%", at_least=100),
     ]
 
 
@@ -334,6 +338,7 @@ def main() -> None:
     parser.add_argument("--real", type=int, default=400, help="of these through swarm.verdict")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="only lines whose name contains this")
     options = parser.parse_args()
     real = min(options.real, options.count)
     kept_path = OUT / "verdict-partial.json"
@@ -350,12 +355,14 @@ def main() -> None:
         for item in LIAR_LINES
     ]
     work += [
-        (name, partial(late_line, name, mean, real, options.seed))
-        for name, mean in (
-            ("f=2 2 sigma merged, liars then report -1000 sigma", -1000.0),
-            ("f=2 2 sigma merged, liars then imitate a null", 0.0),
+        (name, partial(late_line, name, mean, liar_mean, real, options.seed))
+        for name, mean, liar_mean in (
+            ("f=2 2 sigma merged, liars then report -1000 sigma", 2.0, -1000.0),
+            ("f=2 2 sigma merged, liars then imitate a null", 2.0, 0.0),
+            ("f=2 5 sigma merged, liars then imitate a null", 5.0, 0.0),
         )
     ]
+    work = [(name, run) for name, run in work if options.only in name]
     figures: list[Figure] = []
     for name, run in work:
         if prefix + name in kept:
@@ -371,7 +378,8 @@ def main() -> None:
         for item in new:
             print(line(item), flush=True)
         figures += new
-    write("verdict", figures)
+    if not options.only:
+        write("verdict", figures)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class Case:
         entry: The entry that it yields.
         depth: Depth of the entry that it changes.
         verdict: What the trials filed so far add up to; renewed by `renew`.
-        parent_runs: What they say about the parent.
+        parent_runs: What they say about the parent, where that is the genesis script: every other
+            entry has a verdict with its own metric.
     """
 
     record: Record
@@ -90,7 +91,8 @@ class Case:
         )
         liars = max(0, policy.liars - len(members & voided))
         self.verdict = conclude(pairs, policy, liars)
-        self.parent_runs = self._sum_parent_runs(membership, voided)
+        if self.depth == 0:
+            self.parent_runs = self._sum_parent_runs(membership, voided)
 
     def candidate(self, membership: Membership) -> Candidate | None:
         """The entry that this becomes: verified, and merged by a member."""

@@ -73,6 +73,8 @@ def is_shown(by_verifier: Sequence[Gains], guard: Guard, threshold: int) -> bool
     """Whether `evidence` reaches a threshold; stops at the first set that does not."""
     if len(by_verifier) <= guard.liars:
         return False
+    if sum(gains.count for gains in by_verifier) < pairs_min(threshold):
+        return False
     return all(_reaches(kept, guard, threshold) for kept in leaving_out(by_verifier, guard.liars))
 
 
