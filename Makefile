@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test check test-sandbox fmt setup pins clean
+.PHONY: help demo test test-web check test-sandbox fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -33,6 +33,10 @@ check: setup ## ruff, mypy, import contract and tests (ARGS go to pytest)
 test-sandbox: setup ## Attack every sandbox in every way, and print the table
 	$(BIN)/python -m tests.hostile $(ARGS)
 	$(BIN)/python -m pytest -q -m sandbox
+
+test-web: setup ## Test the page in Chromium, installing Debian's when it is missing
+	@scripts/browser.sh $(BIN)/python
+	$(BIN)/python -m pytest tests/web $(ARGS)
 
 fmt: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,8 @@
 """Write `requirements/*.txt`: exact versions of everything, as one fresh environment resolved it.
 
 Decides which file a package is listed in: `build.txt` (what builds the others), `base.txt` (what a
-node without training needs), `train.txt` (what torch itself needs), `dev.txt` (checks and tests).
+node without training needs), `train.txt` (what torch itself needs), `dev.txt` (checks and tests),
+`test-web.txt` (the page's tests in a browser).
 Refuses to know about torch: its pin stands in `torch.txt` and is changed by hand together with
 `pyproject.toml`, because results are compared across nodes and a new torch moves them.
 
@@ -81,6 +82,10 @@ def main() -> None:
         install(python, project["optional-dependencies"]["dev"])
         dev = freeze(python) - build - train
         write("dev.txt", "What the checks and the tests need.", dev)
+
+        install(python, project["optional-dependencies"]["test-web"])
+        browser = freeze(python) - build - train - dev
+        write("test-web.txt", "What the page's tests in a browser need.", browser)
 
 
 if __name__ == "__main__":
