@@ -89,7 +89,7 @@ def _genesis(task: Task, founding: Founding) -> Genesis:
         ),
         data=tuple(
             DataRef(name=name, digest=bytes.fromhex(split.sha256), size_bytes=split.size_bytes)
-            for name, split in sorted(task.splits.items())
+            for name, split in sorted(task.pins.items())
         ),
         source=hashlib.sha256(task.genesis_script(tier.name).encode()).digest(),
         policy=replace(founding.policy, tau_micro=tier.tau_micro),
@@ -100,7 +100,7 @@ def _genesis(task: Task, founding: Founding) -> Genesis:
 def _put_materials(blobs: BlobStore, task: Task, founding: Founding) -> None:
     blobs.put(task.bundle())
     blobs.put(task.genesis_script(founding.tier).encode())
-    for split in task.splits.values():
+    for split in task.pins.values():
         blobs.put(unpack(founding.task_directory, split))
 
 

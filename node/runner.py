@@ -15,12 +15,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
+import pathlib
 import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
 import trio
 
 from node.runner_files import Descriptors, seal, sealed_file, sealed_room
@@ -35,11 +36,12 @@ from trainer.job import MICRO, Job, Outcome, Progress, Status
 from trainer.worker import wire
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import numpy as np
     import numpy.typing as npt
 
+    from node.runner_data import RunData
     from node.sandbox import Sandbox
 
 KEPT_BITS: Final = 32
@@ -61,9 +63,10 @@ class Runner:
         *,
         code: pathlib.Path,
         train: pathlib.Path,
-        validation: npt.NDArray[np.uint8],
+        validation: npt.NDArray[np.unsignedinteger],
         slots: int,
         random_seed: Callable[[], int],
+        token_bytes: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.slots = slots
         self._sandbox = sandbox
@@ -71,6 +74,7 @@ class Runner:
         self._train = train
         self._validation = validation
         self._random_seed = random_seed
+        self._token_bytes = token_bytes
         self._free = trio.CapacityLimiter(slots)
         self._idle: list[Worker] = []
         self._every: set[Worker] = set()
@@ -201,7 +205,7 @@ class Runner:
 
             async def train(worker: Worker) -> Ended:
                 return await worker.run(
-                    wire.Command("train", _settings(job)),
+                    wire.Command("report" if job.run else "train", _settings(job)),
                     descriptors,
                     _bounds(job, job.train_wall_s),
                     on_frame=lambda frame: show(_progress(frame)),
@@ -209,7 +213,10 @@ class Runner:
 
             ended = await self._in_worker(job, train)
             record.add(ended, "train")
-            fault = fault_of(ended) or claims_fault(job, ended.frame)
+            fault = fault_of(ended)
+            if job.run and fault is None:
+                return record.reported(job.metric_name)
+            fault = fault or claims_fault(job, ended.frame)
             if fault is not None:
                 return record.outcome(*fault)
             seal(weights)
@@ -224,8 +231,10 @@ class Runner:
         show: Callable[[Progress], None],
     ) -> Outcome:
         """Scores and audits sealed weights, each in a process of its own."""
-        windows = scorer.windows_of(self._validation, job.evaluation)
-        scoring = scorer.Scoring(windows, job.vocab_size, _SCORING_SEED)
+        windows = scorer.windows_of(self._validation, job.evaluation, job.vocab_size)
+        scoring = scorer.Scoring(
+            windows, job.vocab_size, _SCORING_SEED, token_bytes=self._token_bytes
+        )
         fault = await self._serve(
             job, descriptors, record, scoring, lambda share: show(Progress("score", share))
         )
@@ -303,8 +312,7 @@ class Runner:
 async def open_runner(
     sandbox: Sandbox,
     *,
-    train: pathlib.Path,
-    validation: pathlib.Path,
+    data: RunData,
     stage_home: pathlib.Path,
     slots: int = 1,
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
@@ -313,8 +321,7 @@ async def open_runner(
 
     Args:
         sandbox: confines the workers; from `node.sandbox.select_sandbox`.
-        train: file with the training tokens, one byte each; the only data that workers see.
-        validation: file with the validation bytes, which stay on this side.
+        data: what runs work on; workers see its training tokens and workspace and nothing else.
         stage_home: directory of this program's, into which the worker's code is copied.
         slots: jobs that can run at once, one thread each.
         random_seed: seeds audits; must not be foreseeable by a script.
@@ -322,14 +329,16 @@ async def open_runner(
     Raises:
         SandboxError: the worker's code cannot be copied.
     """
+    # Under bubblewrap the code is mounted, wherever it lies.
+    home = stage_home if sandbox.name == "bubblewrap" else staging_home(stage_home)
     runner = Runner(
         sandbox,
-        # Under bubblewrap the code is mounted, wherever it lies.
-        code=stage_code(stage_home if sandbox.name == "bubblewrap" else staging_home(stage_home)),
-        train=train,
-        validation=np.memmap(validation, np.uint8, mode="r"),
+        code=stage_code(home, data.workspace),
+        train=data.train or pathlib.Path(os.devnull),
+        validation=data.scored(),
         slots=slots,
         random_seed=random_seed,
+        token_bytes=data.token_bytes,
     )
     try:
         yield runner
@@ -348,6 +357,9 @@ def _settings(job: Job) -> dict[str, int | float | str]:
         "weights_bytes": job.limits.weights_bytes,
         "cpu_s": job.limits.cpu_s,
         "startup_s": job.limits.startup_s,
+        "token_width": job.token_width,
+        "run": json.dumps(job.run),
+        "editable": job.editable,
     }
 
 

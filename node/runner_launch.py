@@ -9,10 +9,16 @@ from __future__ import annotations
 import pathlib
 import site
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trainer
 from node.sandbox import SandboxLimits, SandboxSpec, minimal_environment, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WORKSPACE: Final = "workspace"
+"""Directory beside the worker's code; `trainer.worker.program` looks for it there."""
 
 _WORKER_MEMORY_BYTES: Final = 2 << 30
 """What the warm zygote itself may hold beyond a job's own memory."""
@@ -24,8 +30,14 @@ _BOOTSTRAP: Final = (
 """The worker runs without `site`: no .pth file of the environment is executed in the sandbox."""
 
 
-def stage_code(home: pathlib.Path) -> pathlib.Path:
+def stage_code(
+    home: pathlib.Path, workspace: Mapping[str, pathlib.Path] | None = None
+) -> pathlib.Path:
     """Copies the worker's code to a directory below home that a sandbox may see.
+
+    Args:
+        home: a directory of this program's.
+        workspace: files that a program finds below its home directory, by their path there.
 
     Raises:
         SandboxError: it cannot be copied.
@@ -34,7 +46,11 @@ def stage_code(home: pathlib.Path) -> pathlib.Path:
     sources = [package / "__init__.py"]
     for part in ("worker", "confinement"):
         sources += sorted((package / part).glob("*.py"))
-    return stage({str(source.relative_to(package.parent)): source for source in sources}, home)
+    files = {str(source.relative_to(package.parent)): source for source in sources}
+    # Always there, so that a program that needs nothing has a home directory as well.
+    files[f"{WORKSPACE}/.swarm-node"] = sources[0]
+    files.update({f"{WORKSPACE}/{path}": file for path, file in (workspace or {}).items()})
+    return stage(files, home)
 
 
 def specification(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trainer.job import CLAIM_SLACK, Outcome, Status, clip_reason
+from trainer.reported import last_metric
 
 if TYPE_CHECKING:
     from node.runner_worker import Ended
@@ -59,6 +60,13 @@ class Record:
             reason=clip_reason(reason),
             log_tail=self.log.decode(errors="replace"),
         )
+
+    def reported(self, metric_name: str) -> Outcome:
+        """Returns the outcome of a program that has printed its metric, or has not."""
+        metric = last_metric(self.log.decode(errors="replace"), metric_name)
+        if metric is None:
+            return self.outcome("invalid", f"printed no line `{metric_name}: value` at its end")
+        return self.outcome("ok", metric=metric)
 
 
 def fault_of(ended: Ended) -> tuple[Status, str] | None:

@@ -37,6 +37,7 @@ from node.intake import Intake
 from node.materials import Materials
 from node.research import Researcher
 from node.runner import open_runner
+from node.runner_data import fetch_run_data
 from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_sandbox
 from node.stewardship import Steward
 from node.store import RecordStore
@@ -268,13 +269,12 @@ class Node:
         try:
             task = await materials.task()
             task.tier(genesis.tier)
-            train, validation = await materials.split("train"), await materials.split("validation")
+            data = await fetch_run_data(materials, task, self._home.worker_code)
         except TrainerError as error:
             raise NodeError(f"the swarm's task cannot be used here: {error}") from error
         async with open_runner(
             sandbox,
-            train=train,
-            validation=validation,
+            data=data,
             stage_home=self._home.worker_code,
             slots=config.workers,
         ) as runner:
@@ -366,6 +366,13 @@ class Node:
         async def show(params: Mapping[str, Any]) -> Any:
             return view.show(intake.ledger, BlobStore(self._home.blobs), str(params.get("id", "")))
 
+        async def propose(params: Mapping[str, Any]) -> Any:
+            if self._researcher is None:
+                why = self._sandbox_problem or "it is still starting"
+                raise NodeError(f"this node cannot test anything now: {why}")
+            fields = [str(params.get(name, "")) for name in ("source", "title", "rationale")]
+            return await self._researcher.suggest(*fields)
+
         async def finish(_params: Mapping[str, Any]) -> Any:
             self._finishing = True
             if self._researcher is not None:
@@ -379,6 +386,7 @@ class Node:
             "lineage": lineage,
             "snapshot": snapshot,
             "show": show,
+            "propose": propose,
             "finish": finish,
         }
 

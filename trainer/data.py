@@ -62,7 +62,7 @@ class Split(Pin):
     vocabulary_kind: VocabularyKind = "bytes"
 
 
-def unpack(task_directory: pathlib.Path, split: Split) -> bytes:
+def unpack(task_directory: pathlib.Path, split: Pin) -> bytes:
     """Returns the bytes of a split that lies with its task.
 
     Raises:
@@ -73,7 +73,7 @@ def unpack(task_directory: pathlib.Path, split: Split) -> bytes:
     return content
 
 
-def assemble(task_directory: pathlib.Path, split: Split, limit_bytes: int | None = None) -> bytes:
+def assemble(task_directory: pathlib.Path, split: Pin, limit_bytes: int | None = None) -> bytes:
     """Returns the bytes that a split's files give, whatever is pinned.
 
     Args:
@@ -84,20 +84,19 @@ def assemble(task_directory: pathlib.Path, split: Split, limit_bytes: int | None
     Raises:
         DataError: a file is missing or not of its format, or the vocabulary is not the pinned one.
     """
-    encoded = split.vocabulary is not None
+    encoder = split.vocabulary if isinstance(split, Split) else None
     if limit_bytes is None:
         # A token of 16 bits stands for several bytes of text.
-        limit_bytes = split.size_bytes * (TEXT_PER_TOKEN_MAX if encoded else 1)
+        limit_bytes = split.size_bytes * (TEXT_PER_TOKEN_MAX if encoder else 1)
     content = b""
     for file in split.files:
         content += formats.read(task_directory / file, split.format, limit_bytes - len(content))
         if len(content) > limit_bytes:
             break
-    if split.vocabulary is None:
+    if encoder is None:
         return content
-    pin = split.vocabulary
-    raw = b"".join(formats.read(task_directory / f, "raw", pin.size_bytes) for f in pin.files)
-    check(raw, pin)
+    assert isinstance(split, Split)
+    raw = unpack(task_directory, encoder)
     return read_vocabulary(raw, split.vocabulary_kind).encode(content).astype("<u2").tobytes()
 
 
@@ -133,7 +132,7 @@ def verify(path: pathlib.Path, split: Pin) -> pathlib.Path:
     return path
 
 
-def cached(directory: pathlib.Path, task_directory: pathlib.Path, split: Split) -> pathlib.Path:
+def cached(directory: pathlib.Path, task_directory: pathlib.Path, split: Pin) -> pathlib.Path:
     """Returns a file with the split's decompressed bytes, unpacking it on first use.
 
     The file is named by its hash and appears whole or not at all, so that several nodes can share

@@ -74,17 +74,22 @@ def rows_per_request(context: int, vocab_size: int) -> int:
     return max(1, BATCH_LOGITS_BYTES // (context * vocab_size * 4))
 
 
-def windows_of(validation: npt.NDArray[np.uint8], evaluation: Evaluation) -> Tokens:
+def windows_of(
+    validation: npt.NDArray[np.unsignedinteger], evaluation: Evaluation, vocab_size: int = 256
+) -> Tokens:
     """Returns the scored windows, int64 of shape (windows, context + 1), evenly spaced.
 
     Raises:
-        TrainerError: the validation bytes are shorter than one window.
+        TrainerError: the validation tokens are fewer than one window, or not of the vocabulary.
     """
     span = evaluation.context + 1
     if len(validation) < span:
-        raise TrainerError(f"{len(validation)} validation bytes do not fill a window of {span}")
+        raise TrainerError(f"{len(validation)} validation tokens do not fill a window of {span}")
     starts = np.linspace(0, len(validation) - span, evaluation.windows).astype(np.int64)
-    return validation[starts[:, None] + np.arange(span)].astype(np.int64)
+    windows = validation[starts[:, None] + np.arange(span)].astype(np.int64)
+    if int(windows.max()) >= vocab_size:
+        raise TrainerError(f"token {int(windows.max())} is not in a vocabulary of {vocab_size}")
+    return windows
 
 
 def bits_of(logits: Logits, targets: Tokens) -> Bits:
@@ -117,15 +122,24 @@ class Scoring:
         requests: tokens to ask for, each int64 of shape (rows, context).
     """
 
-    def __init__(self, windows: Tokens, vocab_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        windows: Tokens,
+        vocab_size: int,
+        seed: int,
+        *,
+        token_bytes: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         """Plans a pass.
 
         Args:
             windows: int64 of shape (windows, context + 1).
             vocab_size: size of the vocabulary.
             seed: shuffles the windows.
+            token_bytes: bytes that each token stands for; None where a token is a byte.
         """
         self._windows = windows
+        self._token_bytes = token_bytes
         self._vocab_size = vocab_size
         context = windows.shape[1] - 1
         order = np.random.default_rng(seed).permutation(len(windows))
@@ -145,10 +159,21 @@ class Scoring:
         self._bits[part] = bits_of(logits, self._windows[part, 1:])
 
     def score(self) -> Score:
-        """Returns the result, once every request is answered."""
+        """Returns the result, once every request is answered.
+
+        Raises:
+            TrainerError: the windows stand for no bytes at all.
+        """
         assert not np.isnan(self._bits).any(), "every request must be answered first"
-        mean = float(self._bits.sum(dtype=np.float64)) / self._bits.size
-        return Score(round(mean * MICRO), self._bits)
+        total, size = float(self._bits.sum(dtype=np.float64)), self._bits.size
+        if self._token_bytes is not None:
+            # Special tokens stand for no bytes: neither their bits nor their bytes count.
+            sizes = self._token_bytes[self._windows[:, 1:]]
+            total = float(self._bits.sum(dtype=np.float64, where=sizes > 0))
+            size = int(sizes.sum())
+            if size == 0:
+                raise TrainerError("the scored windows hold special tokens only")
+        return Score(round(total / size * MICRO), self._bits)
 
 
 class Audit:

@@ -101,13 +101,14 @@ def _train(task: Task, directory: Path, job: Job, split: str) -> Outcome:
 
     from node.errors import NodeError
     from node.runner import open_runner
+    from node.runner_data import run_data, wanted
     from node.sandbox import SandboxError, select_sandbox
     from trainer.data import cached
 
     async def train() -> Outcome | None:
         files = {
-            name: cached(_cache() / "data", directory, task.splits[name])
-            for name in ("train", split)
+            name: cached(_cache() / "data", directory, task.pins[name])
+            for name in wanted(task, split)
         }
         outcome = None
         with (
@@ -117,8 +118,7 @@ def _train(task: Task, directory: Path, job: Job, split: str) -> Outcome:
             async with (
                 open_runner(
                     sandbox,
-                    train=files["train"],
-                    validation=files[split],
+                    data=run_data(task, files, _cache() / "worker", split),
                     stage_home=_cache() / "worker",
                 ) as runner,
                 trio.open_nursery() as nursery,

@@ -10,6 +10,7 @@ import numpy as np
 import trio
 
 from node.runner import Runner, open_runner
+from node.runner_data import RunData
 from node.runner_launch import stage_code
 from tests.trainer.tiny import script, tiny_task
 from trainer.data import cached
@@ -76,8 +77,7 @@ async def tiny_runner(
     files = _data(directory)
     async with open_runner(
         sandbox,
-        train=files["train"],
-        validation=files["validation"],
+        data=RunData(files["train"], files["validation"]),
         stage_home=directory / "stage",
         slots=slots,
         random_seed=lambda: 4,

@@ -58,8 +58,20 @@ SECCOMP_NEW_LISTENER: Final = 8
 FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1031, 1032, 1033, 1034)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: questions about one's own descriptors.
 IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# The drivers' own requests, by the letter in their second byte: NVIDIA, AMD's compute, DRM. NVIDIA's
+# memory manager numbers its requests from 0 without a letter, and starts with two of its own.
+GPU_IOCTL_LETTERS: Final = (ord("F"), ord("K"), ord("d"))
+GPU_IOCTL_REQUESTS: Final = (0x30000001, 0x30000002)
+OPEN_FOR_MAKING: Final = 0o100 | 0o1000 | 0o20000000
+"""``O_CREAT``, ``O_TRUNC`` and the bit that makes ``O_TMPFILE``."""
 PRCTL_SET_NAME, PRCTL_GET_NAME, PRCTL_SET_VMA = 15, 16, 0x53564D41
-PRCTL_OF_ANY: Final = (3, PRCTL_SET_NAME, PRCTL_GET_NAME, 29, 30, 39, 41, 42, 51, PRCTL_SET_VMA)
+PRCTL_OF_ANY: Final = (3, # The drivers' own requests, by the letter in their second byte: NVIDIA, AMD's compute, DRM. NVIDIA's
+# memory manager numbers its requests from 0 without a letter, and starts with two of its own.
+GPU_IOCTL_LETTERS: Final = (ord("F"), ord("K"), ord("d"))
+GPU_IOCTL_REQUESTS: Final = (0x30000001, 0x30000002)
+OPEN_FOR_MAKING: Final = 0o100 | 0o1000 | 0o20000000
+"""``O_CREAT``, ``O_TRUNC`` and the bit that makes ``O_TMPFILE``."""
+PRCTL_SET_NAME, PRCTL_GET_NAME, 29, 30, 39, 41, 42, 51, PRCTL_SET_VMA)
 # Parent-death signal, dumpable, bounding set (read, drop), no-new-privs.
 PRCTL_OF_OUTER: Final = (1, 2, 4, 23, 24, 38)
 
@@ -144,10 +156,30 @@ def _no_bits(index: int, mask: int) -> Rule:
     return (_argument(index), _jump_if_any_bit(mask, 0, 1), _refuse(), ALLOW)
 
 
-def _common_rules() -> dict[str, Rule]:
+def _ioctl(*, gpu: bool) -> Rule:
+    plain = _only_values(1, IOCTL_REQUESTS, errno.ENOTTY)
+    if not gpu:
+        return plain
+    body = plain[:-1]
+    for request in GPU_IOCTL_REQUESTS:
+        body += (_jump_if_equal(request, 0, 1), ALLOW)
+    body += (_and(0xFF00),)
+    for letter in GPU_IOCTL_LETTERS:
+        body += (_jump_if_equal(letter << 8, 0, 1), ALLOW)
+    return (
+        *body,
+        _argument(1),
+        # Small numbers without a letter, size or direction.
+        _jump_if_at_least(0x100, 1, 0),
+        ALLOW,
+        _refuse(errno.ENOTTY),
+    )
+
+
+def _common_rules(*, gpu: bool = False) -> dict[str, Rule]:
     rules: dict[str, Rule] = dict.fromkeys(COMMON, (ALLOW,))
     rules["fcntl"] = _only_values(1, FCNTL_COMMANDS, errno.EINVAL)
-    rules["ioctl"] = _only_values(1, IOCTL_REQUESTS, errno.ENOTTY)
+    rules["ioctl"] = _ioctl(gpu=gpu)
     # Its flags are behind a pointer; without it the C library falls back on clone.
     rules["clone3"] = (_refuse(errno.ENOSYS),)
     for name in ("prlimit64", "sched_setaffinity"):
@@ -160,6 +192,7 @@ def outer_filter(
     own_processes_only: bool,
     may_change_user: bool = False,
     signal_pid: int | None = None,
+    gpu: bool = False,
     architecture: str | None = None,
 ) -> bytes:
     """Build the filter around a whole sandbox.
@@ -169,12 +202,13 @@ def outer_filter(
             processes, so that ``kill`` may stay.
         may_change_user: keep the calls with which a real root becomes an ordinary user.
         signal_pid: without ``own_processes_only``, the only process that may be signalled.
+        gpu: whether GPU devices are shown, and their drivers' requests allowed.
         architecture: as ``platform.machine()`` names it; this machine's if left out.
 
     Returns:
         The ``struct sock_filter`` array.
     """
-    rules = _common_rules()
+    rules = _common_rules(gpu=gpu)
     rules |= dict.fromkeys(OUTER_ONLY, (ALLOW,))
     rules["clone"] = _no_bits(0, CLONE_NAMESPACES)
     rules["mmap"] = (ALLOW,)
@@ -198,20 +232,23 @@ def outer_filter(
     return assemble(rules, architecture or platform.machine())
 
 
-def tightened_filter(*, pid: int, architecture: str | None = None) -> bytes:
+def tightened_filter(*, pid: int, gpu: bool = False, architecture: str | None = None) -> bytes:
     """Build the filter that a forked child adds before it reads untrusted code.
 
     Args:
         pid: the child's process id as it sees it itself: the only one that it may signal.
+        gpu: whether existing files, which are GPU devices then, may be opened for writing; no file
+            can be made or emptied even so.
         architecture: as ``platform.machine()`` names it; this machine's if left out.
 
     Returns:
         The ``struct sock_filter`` array.
     """
-    rules = _common_rules()
+    rules = _common_rules(gpu=gpu)
+    refused = OPEN_FOR_MAKING if gpu else OPEN_FOR_WRITING
     # Descriptors come only by inheritance, so nothing writable can be opened later.
-    rules["open"] = _no_bits(1, OPEN_FOR_WRITING)
-    rules["openat"] = _no_bits(2, OPEN_FOR_WRITING)
+    rules["open"] = _no_bits(1, refused)
+    rules["openat"] = _no_bits(2, refused)
     rules["clone"] = (
         _argument(0),
         _jump_if_any_bit(CLONE_NAMESPACES, 0, 1),

@@ -49,6 +49,7 @@ class EntryPlan:
         read: for Landlock, see ``landlock.Access``; ``None`` when namespaces hide the files.
         list_only: see there.
         write: see there.
+        gpu: whether GPU devices are shown.
         group_fd: an inherited descriptor of a control group's ``cgroup.procs``, to move into it.
     """
 
@@ -64,6 +65,7 @@ class EntryPlan:
     list_only: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     group_fd: int | None = None
+    gpu: bool = False
 
     def to_bytes(self) -> bytes:
         """Encode the plan for ``from_bytes``."""
@@ -101,6 +103,7 @@ def enter(plan: EntryPlan) -> NoReturn:
             file_bytes=plan.file_bytes,
             open_files=plan.open_files,
             cpu_s=plan.cpu_s,
+            gpu=plan.gpu,
         )
     )
     if plan.processes is not None:
@@ -112,6 +115,7 @@ def enter(plan: EntryPlan) -> NoReturn:
             outer_filter(
                 own_processes_only=abi >= landlock.SIGNAL_SCOPE_VERSION,
                 signal_pid=os.getpid(),
+                gpu=plan.gpu,
             )
         )
     os.execv(plan.argv[0], plan.argv)  # noqa: S606  (no shell is the point)

@@ -45,12 +45,14 @@ class TightLimits:
         file_bytes: the longest file it may write, in practice its output buffer.
         open_files: descriptors.
         cpu_s: CPU seconds over all threads, after which the kernel kills it; ``None`` for no limit.
+        devices: GPU devices that it may use; none but in GPU mode.
     """
 
     memory_bytes: int
     file_bytes: int
     open_files: int = 128
     cpu_s: int | None = None
+    devices: tuple[str, ...] = ()
 
 
 def address_space_bytes(memory_bytes: int) -> int:
@@ -59,7 +61,12 @@ def address_space_bytes(memory_bytes: int) -> int:
 
 
 def limits_by_kind(
-    *, memory_bytes: int, file_bytes: int, open_files: int, cpu_s: int | None
+    *,
+    memory_bytes: int,
+    file_bytes: int,
+    open_files: int,
+    cpu_s: int | None,
+    gpu: bool = False,
 ) -> dict[int, int]:
     """Return the value for each ``resource.RLIMIT_*`` that confinement sets."""
     limits = {
@@ -73,6 +80,9 @@ def limits_by_kind(
         resource.RLIMIT_SIGPENDING: PENDING_SIGNALS,
         resource.RLIMIT_MSGQUEUE: 0,
     }
+    if gpu:
+        # A driver maps the memory of the device many times over.
+        del limits[resource.RLIMIT_AS]
     if cpu_s is not None:
         limits[resource.RLIMIT_CPU] = cpu_s
     return limits
@@ -105,12 +115,13 @@ def tighten(limits: TightLimits, *, parent_pid: int, keep_fds: Collection[int]) 
                 file_bytes=limits.file_bytes,
                 open_files=limits.open_files,
                 cpu_s=limits.cpu_s,
+                gpu=bool(limits.devices),
             )
         )
         # The second lock on the same door where the kernel has it; the filter below refuses
         # writing, signals and sockets on every kernel.
         if landlock.version() >= landlock.MINIMUM_VERSION:
-            landlock.restrict(landlock.Access(), writes_only=True)
-        install_filter(tightened_filter(pid=os.getpid()))
+            landlock.restrict(landlock.Access(write=limits.devices), writes_only=True)
+        install_filter(tightened_filter(pid=os.getpid(), gpu=bool(limits.devices)))
     except (OSError, ValueError) as error:
         raise ConfinementError(f"cannot tighten this process: {error}") from error

@@ -14,7 +14,6 @@ import linecache
 import math
 import mmap
 import os
-import random
 import sys
 import time
 import traceback
@@ -25,9 +24,15 @@ import numpy as np
 import torch
 
 from trainer import confinement
-from trainer.worker import weights, wire
+from trainer.worker import program, weights, wire
 from trainer.worker.budget import BudgetExceededError, Meter
-from trainer.worker.run import DivergedError, Run, RunMisuseError, derive_seed
+from trainer.worker.run import (
+    DivergedError,
+    Run,
+    RunMisuseError,
+    derive_seed,
+    seed_libraries,
+)
 
 SCRIPT_NAME: Final = "train.py"
 _REPORT_EVERY_S: Final = 0.2
@@ -137,10 +142,7 @@ def load_script(descriptor: int, seed: int) -> types.ModuleType:
     os.lseek(descriptor, 0, os.SEEK_SET)
     with os.fdopen(os.dup(descriptor), "rb") as file:
         source = file.read().decode()
-    # Whatever a script draws outside of `run` still follows from the seed.
-    torch.manual_seed(derive_seed(seed, "torch"))
-    random.seed(derive_seed(seed, "python"))
-    np.random.seed(derive_seed(seed, "numpy") % 2**32)
+    seed_libraries(seed)
     module = types.ModuleType("train")
     module.__file__ = SCRIPT_NAME
     sys.modules["train"] = module
@@ -174,6 +176,8 @@ def train(settings: dict[str, Any], tokens: Any, fds: Descriptors, reporter: Rep
         startup_s=float(settings["startup_s"]),
     )
     reporter.watch(meter)
+    if int(settings["token_width"]) == 2:
+        tokens = tokens.view(torch.int16)
     run = Run(
         seed=seed,
         vocab_size=int(settings["vocab_size"]),
@@ -240,10 +244,12 @@ def main(
     confine(settings, fds, parent_pid)
     reporter = Reporter(fds.frames)
     try:
-        if shared is None:
-            train(settings, tokens, fds, reporter)
-        else:
+        if shared is not None:
             serve(settings, shared, fds)
+        elif verb == "report":
+            program.run(settings, fds.script)
+        else:
+            train(settings, tokens, fds, reporter)
     except BaseException as error:  # noqa: BLE001  (the job's boundary; the process ends here)
         status, reason = describe(error)
         if status == "crashed":
@@ -271,7 +277,7 @@ def describe(error: BaseException) -> tuple[wire.EndStatus, str]:
             return "oom", "out of memory"
         case RuntimeError() if "can't allocate memory" in text or "out of memory" in text:
             return "oom", "out of memory"
-        case RunMisuseError():
+        case RunMisuseError() | program.ProgramFailedError():
             return "crashed", text
         case _:
             lines = [

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ def derive_seed(seed: int, name: str) -> int:
     """Returns the 63-bit seed of the stream that belongs to a name."""
     digest = hashlib.sha256(f"swarm-node/random:{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_libraries(seed: int) -> None:
+    """Makes whatever a script draws outside of `run` follow from the seed."""
+    torch.manual_seed(derive_seed(seed, "torch"))
+    random.seed(derive_seed(seed, "python"))
+    np.random.seed(derive_seed(seed, "numpy") % 2**32)
 
 
 class Run:
@@ -116,7 +125,8 @@ class Run:
             # Drawn as fractions, so that scripts with other window lengths see nearby text.
             draws = torch.rand(rows, dtype=torch.float64, generator=generator)
             starts = (draws * room).long()
-            windows = self._tokens[starts[:, None] + offsets].long().to(self.device)
+            # torch indexes no unsigned 16-bit numbers: they come as signed ones.
+            windows = (self._tokens[starts[:, None] + offsets].long() & 0xFFFF).to(self.device)
             yield windows[:, :-1], windows[:, 1:]
 
     def log(self, loss: Any) -> None:

@@ -7,8 +7,8 @@ hostile until it went through `decode_event` or `decode_frame`.
 
 Conversation. The zygote says `ready`, then takes one job at a time:
 
-    node -> zygote   train {script, weights, progress, log fds}  |  serve {..., shared, requests,
-                     answers fds}  |  kill
+    node -> zygote   train {script, weights, progress, log fds}  |  report {the same}
+                     |  serve {..., shared, requests, answers fds}  |  kill
     zygote -> node   ready | started | exited {code, signal, cpu_us, peak_memory_kib}
     child  -> node   frames on the progress pipe; the last one is final
     node  <-> child  (serve) a request header per batch, one byte back per answer
@@ -131,7 +131,7 @@ class Command:
         settings: numbers and words of the job, a flat dictionary.
     """
 
-    verb: Literal["train", "serve", "kill"]
+    verb: Literal["train", "report", "serve", "kill"]
     settings: dict[str, int | float | str] = dataclasses.field(default_factory=dict)
 
 

@@ -59,10 +59,13 @@ def warm() -> None:
 
 
 def map_tokens(descriptor: int) -> Any:
-    """Returns the training tokens, one byte each, and closes their descriptor.
+    """Returns the bytes of the training tokens and closes their descriptor.
 
     The mapping is private: what a script writes into its tokens stays in its own process.
     """
+    if os.fstat(descriptor).st_size == 0:
+        os.close(descriptor)
+        return torch.empty(0, dtype=torch.uint8)
     mapped = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     os.close(descriptor)
     return torch.frombuffer(mapped, dtype=torch.uint8)
