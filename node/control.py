@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     # libp2p brings old stubs for trio, which mypy prefers to trio's own types.
     from trio_typing import TaskStatus
 
-REQUEST_BYTES_MAX: Final = 64 * 1024
+REQUEST_BYTES_MAX: Final = 512 * 1024
+"""The largest script, every character of it escaped."""
 _REQUEST_TIMEOUT_S: Final = 10
 _ANSWER_TIMEOUT_S: Final = 30
 _CLIENTS_MAX: Final = 32

@@ -57,11 +57,8 @@ class Researcher:
         self._tools = tools
         self._seed = seed
         self._watch = Watch()
-        self._explorer = (
-            None
-            if proposer is None
-            else Explorer(tools, self._watch, proposer, lambda: self.finishing)
-        )
+        self._only_verifies = proposer is None
+        self._explorer = Explorer(tools, self._watch, proposer, lambda: self.finishing)
         self._running: set[tuple[bytes, int]] = set()
         self._unusable: dict[bytes, tuple[float, float]] = {}
         self._changed = trio.Event()
@@ -76,6 +73,25 @@ class Researcher:
         """Begin nothing new, and drop what runs."""
         self.finishing = True
         self.on_change()
+
+    async def suggest(self, source: str, title: str, rationale: str) -> dict[str, str]:
+        """Take in a person's change: checked now, screened by the next free worker.
+
+        Args:
+            source: The whole changed script.
+            title: One line; empty for a description of the change.
+            rationale: Why it should help.
+
+        Raises:
+            NodeError: It cannot be tested; the text says why.
+        """
+        if self.finishing:
+            raise NodeError("this node is finishing")
+        view = await self._explorer.recall()
+        suggestion = await self._explorer.suggestions.add(view, source, title, rationale)
+        self.on_change()
+        proposal = suggestion.checked.proposal
+        return {"title": proposal.title, "change": proposal.change, "parent": view.head_id.hex()}
 
     async def work(self, worker: int) -> None:
         """Work until finished or cancelled.
@@ -103,12 +119,11 @@ class Researcher:
 
     async def _step(self, worker: int, rng: random.Random) -> bool:
         """Do one piece of work; False when there is none."""
-        task = self._next_verification()
+        # A person waits for an answer; what peers wait for comes next.
+        task = None if self._explorer.suggestions else self._next_verification()
         if task is not None:
             await self._timed("verifying", partial(self._verify, worker, task))
             return True
-        if self._explorer is None:
-            return False
         return await self._timed("screening", partial(self._explorer.explore, worker, rng))
 
     async def _timed(self, state: WorkState, work: Callable[[], Awaitable[T]]) -> T:
@@ -134,7 +149,7 @@ class Researcher:
 
     def _share_allows(self) -> bool:
         """Whether verifying stays within the policy's share of this node's time."""
-        if self._explorer is None:
+        if self._only_verifies:
             return True
         busy_s = self._tools.activity.busy_s
         return share_allows(

@@ -93,7 +93,7 @@ PRIORS: Final[Mapping[str, Prior]] = {
 
 def effect_units(experience: Experience) -> float | None:
     """Returns the effect of one experience in units, or None if it says nothing."""
-    if experience.status == "duplicate":
+    if experience.status in {"duplicate", "conflict"}:
         return None
     if experience.status == "crashed":
         return LOSS_UNITS

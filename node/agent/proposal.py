@@ -25,8 +25,9 @@ CHANGE_CHARS_MAX: Final = 200
 """A change names at most three edits of the catalogue."""
 
 ExperienceStatus: TypeAlias = Literal[
-    "verified", "refuted", "screened_out", "crashed", "undecided", "duplicate"
+    "verified", "refuted", "screened_out", "crashed", "undecided", "duplicate", "conflict"
 ]
+"""`conflict`: measured on an older head, and its text contradicts the present one."""
 
 ProposerName: TypeAlias = Literal["offline", "claude", "person"]
 

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "demo": ("node.cli.demo", "Watch a swarm of local nodes find, verify and merge improvements."),
     "status": ("node.cli.status", "Show what the node does, running or not."),
     "lineage": ("node.cli.lineage", "Show the lineage from the genesis to the head."),
+    "propose": ("node.cli.propose", "Have the running node test a change of your own."),
     "show": ("node.cli.show", "Show one hypothesis, entry or record."),
     "export": ("node.cli.export", "Write the leaderboard as a page, picture, table or JSON."),
     "paths": ("node.cli.paths", "Show where this node keeps its things."),

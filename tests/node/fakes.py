@@ -57,12 +57,16 @@ def make_job(source: str, seed: int) -> Job:
 class FakeRunner:
     """Takes virtual time and computes the metric from the script, with noise from the seed.
 
+    The gain is the sum of all constants whose name starts with GAIN.
+
     Attributes:
+        interaction_micro: What is added to the gain where more than one of them is positive.
         runs: Number of runs begun.
     """
 
     def __init__(self, noise_micro: int = 3_000) -> None:
         self.noise_micro = noise_micro
+        self.interaction_micro = 0
         self.runs = 0
 
     async def run(
@@ -78,12 +82,14 @@ class FakeRunner:
             on_progress(Progress("train", 1.0))
         if "CRASH" in job.script:
             return Outcome("crashed", train_cpu_ms=10, reason="no", log_tail="\x1b[31mboom\n")
-        found = re.search(r"GAIN = (-?\d+)", job.script)
-        assert found is not None
+        gains = [int(gain) for gain in re.findall(r"^GAIN\w* = (-?\d+)", job.script, re.MULTILINE)]
+        gain = sum(gains)
+        if sum(gain > 0 for gain in gains) > 1:
+            gain += self.interaction_micro
         # Most of the noise is shared by both arms of a pair, as it is in real training.
         shared = random.Random(job.seed).gauss(0, 5 * self.noise_micro)
         own = random.Random(f"{job.seed}{job.script}").gauss(0, self.noise_micro)
-        metric = BASELINE_MICRO - int(found[1]) + round(shared + own)
+        metric = BASELINE_MICRO - gain + round(shared + own)
         return Outcome("ok", metric, train_cpu_ms=100, score_cpu_ms=10, peak_memory_kib=1000)
 
     async def pair(

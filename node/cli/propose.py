@@ -1,0 +1,39 @@
+"""`swarm-node propose`: a person's own change, put in through the running node."""
+
+from pathlib import Path
+
+import click
+
+from node.cli.options import Home, home_option, json_option, print_json
+
+_FILE_BYTES_MAX = 1 << 20
+
+
+@click.command()
+@home_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--title", default="", help="One line.  [default: what the change sets]")
+@click.option("--rationale", default="", help="Why it should help.")
+@json_option
+def propose(*, home: Home, file: Path, title: str, rationale: str, as_json: bool) -> None:
+    """Have the running node test FILE, a changed copy of the head's script.
+
+    The node checks it at once and screens it before its agent's own ideas. What comes of it is
+    published like any other hypothesis, with a person as its proposer.
+    """
+    from node.cli.table import safe
+    from node.control import ask
+    from node.errors import UsageError
+
+    try:
+        with file.open("rb") as stream:
+            source = stream.read(_FILE_BYTES_MAX).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file} as UTF-8 text: {error}") from error
+    params = {"source": source, "title": title, "rationale": rationale}
+    answer = ask(home.control, "propose", params)
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(f"“{safe(answer['title'])}” waits for the next free worker; it changes the head")
+    click.echo(f"{answer['parent'][:16]} by {safe(answer['change'])}")

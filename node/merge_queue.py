@@ -1,0 +1,312 @@
+"""The merge queue at work: what the lineage left behind becomes hypotheses on the present head.
+
+`swarm.merge_queue` plans; here the scripts are merged (`node.merge3`) and what is known of the
+result decides: was the same script tried on this head, is a peer running it, is it this node's
+turn. Texts that contradict each other are remembered as conflicts of this head. Everything is
+forgotten with the head, so that what was rejected on it comes up again on the next.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from node.agent.checking import Checked, check_proposal
+from node.agent.proposal import (
+    CHANGE_CHARS_MAX,
+    RATIONALE_CHARS_MAX,
+    TITLE_CHARS_MAX,
+    Experience,
+    Proposal,
+    RejectedError,
+    ResearchView,
+    one_line,
+)
+from node.materials import ScriptUnavailableError
+from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError, merge_scripts
+from node.workbench import Tools
+from swarm.hypotheses import HypothesisView
+from swarm.ledger import Ledger
+from swarm.memory import ExperienceStatus
+from swarm.merge_queue import (
+    Group,
+    Outcome,
+    combination_change,
+    combination_title,
+    next_group,
+    original_of,
+    plan,
+    rebase_change,
+    responsible,
+)
+from swarm.source import SourceError, source_digest
+
+_REBASED: Final = " (rebased)"
+_FAILED: Final = frozenset({"refuted", "screened_out", "crashed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A change that is ready to be screened on the head.
+
+    Attributes:
+        checked: The merged script, as a proposal.
+        parents: The head, and the siblings that it is combined with.
+    """
+
+    checked: Checked
+    parents: tuple[bytes, ...]
+
+
+class MergeQueue:
+    """Finds what to bring onto the head next.
+
+    Args:
+        tools: What the node's workers work with.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._head = b""
+        self._since_s = 0.0
+        self._merges: dict[Group, MergeResult | None] = {}
+        self._conflicts: dict[bytes, Experience] = {}
+
+    def has_work(self) -> bool:
+        """Whether anything could be brought onto the head at all."""
+        planned = plan(self._tools.ledger)
+        return bool(planned.siblings or planned.rebases)
+
+    @property
+    def conflicts(self) -> Sequence[Experience]:
+        """Changes that contradict the present head, for agents to learn from."""
+        current = self._tools.ledger.head.id == self._head
+        return tuple(self._conflicts.values()) if current else ()
+
+    async def next(
+        self, view: ResearchView, tried: Mapping[bytes, ExperienceStatus]
+    ) -> Carried | None:
+        """What this node should bring onto the head now.
+
+        Args:
+            view: What is known of the head.
+            tried: What came of every script that was tried on it, by normalised digest.
+        """
+        ledger = self._tools.ledger
+        if ledger.head.id != view.head_id:
+            return None
+        self._begin(view.head_id)
+        planned = plan(ledger)
+        outcomes: dict[Group, Outcome] = {}
+        while group := next_group(planned.siblings, outcomes):
+            if outcomes.get(group) == "open":
+                return await self._combination(group, view)
+            outcomes[group] = await self._outcome_of(group, view, tried)
+        for item in planned.rebases:
+            carried = await self._rebase(item, view, tried)
+            if carried is not None:
+                return carried
+        return None
+
+    def _begin(self, head: bytes) -> None:
+        if head != self._head:
+            self._head = head
+            self._since_s = trio.current_time()
+            self._merges.clear()
+            self._conflicts.clear()
+
+    def _is_mine(self, item: HypothesisView) -> bool:
+        tools = self._tools
+        ledger = tools.ledger
+        if not ledger.is_member(tools.me):
+            return False
+        alive = {key for key in tools.alive() if ledger.is_member(key)} | {tools.me}
+        overdue = trio.current_time() - self._since_s > ledger.policy.lease_s
+        return responsible(item.id, item.author, alive, overdue=overdue) == tools.me
+
+    # -- groups of siblings ---------------------------------------------------------------------
+
+    async def _outcome_of(
+        self, group: Group, view: ResearchView, tried: Mapping[bytes, ExperienceStatus]
+    ) -> Outcome:
+        """What is known of a combination."""
+        items = self._items(group)
+        merged = await self._merged(group, items, view)
+        if merged is None:
+            return "waiting"
+        if isinstance(merged, Conflict):
+            if len(items) == 1:
+                self._note_conflict(items[0], view)
+            return "failed"
+        digest = _digest(merged.source)
+        if digest is None or digest == source_digest(view.head_source):
+            return "failed"
+        if digest in tried:
+            return "failed" if tried[digest] in _FAILED else "waiting"
+        if digest in view.claims or not self._is_mine(items[0]):
+            return "waiting"
+        return "failed" if self._combined(group, items, merged, view) is None else "open"
+
+    async def _combination(self, group: Group, view: ResearchView) -> Carried | None:
+        items = self._items(group)
+        merged = await self._merged(group, items, view)
+        assert isinstance(merged, Merged)
+        checked = self._combined(group, items, merged, view)
+        return None if checked is None else Carried(checked, (view.head_id, *group))
+
+    def _combined(
+        self, group: Group, items: Sequence[HypothesisView], merged: Merged, view: ResearchView
+    ) -> Checked | None:
+        """The combination as a proposal; None when its script may not be run."""
+        ledger = self._tools.ledger
+        siblings = [ledger.entries[identity] for identity in group if identity in ledger.entries]
+        names = "\n".join(f"- {item.body.title}" for item in items)
+        return _checked(
+            view,
+            items[0],
+            title=combination_title(ledger.head, siblings),
+            rationale=f"Verified apart, now tested together with “{ledger.head.title}”:\n{names}",
+            change=combination_change(group),
+            kind="combination",
+            source=merged.source,
+        )
+
+    def _items(self, group: Group) -> list[HypothesisView]:
+        """The hypotheses of a group's entries."""
+        ledger = self._tools.ledger
+        hypotheses = [ledger.entries[identity].hypothesis for identity in group]
+        return [ledger.hypothesis(identity) for identity in hypotheses if identity is not None]
+
+    # -- single rebases -------------------------------------------------------------------------
+
+    async def _rebase(
+        self,
+        item: HypothesisView,
+        view: ResearchView,
+        tried: Mapping[bytes, ExperienceStatus],
+    ) -> Carried | None:
+        merged = await self._merged((item.id,), [item], view)
+        if isinstance(merged, Conflict):
+            self._note_conflict(item, view)
+        if not isinstance(merged, Merged):
+            return None
+        digest = _digest(merged.source)
+        if digest is None or digest in tried or digest in view.claims or not self._is_mine(item):
+            return None
+        ledger = self._tools.ledger
+        original = original_of(ledger, item)
+        gain_micro = item.verdict.gain_micro or item.screened_gain_micro or 0
+        reason = (
+            f"On entry {item.body.parents[0].hex()[:16]} this gained {gain_micro / 1e6:+.4f};"
+            " merged onto the present head, it is tested again."
+        )
+        checked = _checked(
+            view,
+            item,
+            title=original.body.title[: TITLE_CHARS_MAX - len(_REBASED)] + _REBASED,
+            rationale=f"{reason}\n\n{original.body.rationale}",
+            change=rebase_change(item.id),
+            kind=original.body.origin.category,
+            source=merged.source,
+        )
+        return None if checked is None else Carried(checked, (view.head_id,))
+
+    # -- merging --------------------------------------------------------------------------------
+
+    async def _merged(
+        self, name: Group, items: Sequence[HypothesisView], view: ResearchView
+    ) -> MergeResult | None:
+        """The changes of some hypotheses, one after the other, on the head; None when not possible.
+
+        A script that nobody has now may come later, so that is not remembered.
+        """
+        if name in self._merges:
+            return self._merges[name]
+        merged = Merged(view.head_source)
+        for item in items:
+            base = source_of(self._tools.ledger, item.body.parents[0])
+            if base is None:
+                return None
+            try:
+                before = await self._tools.materials.script(base)
+                after = await self._tools.materials.script(item.body.source)
+            except ScriptUnavailableError:
+                return None
+            try:
+                result = await trio.to_thread.run_sync(merge_scripts, before, merged.source, after)
+            except (SourceError, MergeUnavailableError) as error:
+                self._tools.tell(f"cannot bring over “{item.body.title}”: {error}", item.id)
+                self._merges[name] = None
+                return None
+            if isinstance(result, Conflict):
+                self._merges[name] = result
+                return result
+            merged = result
+        self._merges[name] = merged
+        return merged
+
+    def _note_conflict(self, item: HypothesisView, view: ResearchView) -> None:
+        """Remember that a change contradicts the head, and say so once."""
+        if item.id in self._conflicts:
+            return
+        ledger = self._tools.ledger
+        original = original_of(ledger, item)
+        self._conflicts[item.id] = Experience(
+            kind=original.body.origin.category,
+            change=original.body.origin.change,
+            parent=view.head_id,
+            on_head=True,
+            status="conflict",
+            gain_micro=item.verdict.gain_micro or item.screened_gain_micro,
+            tau_micro=ledger.policy.tau_micro,
+            title=original.body.title,
+            rationale=original.body.rationale,
+        )
+        self._tools.tell(
+            f"“{item.body.title}” contradicts the head; swarm-node show {item.id.hex()[:12]}"
+            " has both sides",
+            item.id,
+        )
+
+
+def source_of(ledger: Ledger, entry: bytes) -> bytes | None:
+    """Digest of an entry's script, also where the entry has been rolled back."""
+    known = ledger.entries.get(entry)
+    if known is not None:
+        return known.source
+    return next((item.body.source for item in ledger.hypotheses() if item.entry_id == entry), None)
+
+
+def _digest(source: str) -> bytes | None:
+    try:
+        return source_digest(source)
+    except SourceError:
+        return None
+
+
+def _checked(
+    view: ResearchView,
+    item: HypothesisView,
+    *,
+    title: str,
+    rationale: str,
+    change: str,
+    kind: str,
+    source: str,
+) -> Checked | None:
+    """A merged script as a proposal of the original's proposer; None when it may not be run."""
+    proposal = Proposal(
+        title=one_line(title, TITLE_CHARS_MAX),
+        rationale=rationale[:RATIONALE_CHARS_MAX],
+        expected_effect="",
+        kind=kind,
+        change=one_line(change, CHANGE_CHARS_MAX),
+        source=source,
+        proposer=item.body.origin.proposer,
+        model=item.body.origin.model,
+    )
+    try:
+        return check_proposal(proposal, view)
+    except RejectedError:
+        return None
