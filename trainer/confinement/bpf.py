@@ -58,20 +58,14 @@ SECCOMP_NEW_LISTENER: Final = 8
 FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1031, 1032, 1033, 1034)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: questions about one's own descriptors.
 IOCTL_REQUESTS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# The drivers' own requests, by the letter in their second byte: NVIDIA, AMD's compute, DRM. NVIDIA's
-# memory manager numbers its requests from 0 without a letter, and starts with two of its own.
+# The drivers' own requests, by the letter in their second byte: NVIDIA, AMD's compute, DRM.
+# NVIDIA's memory manager numbers its own from 0 without a letter, and begins with two odd ones.
 GPU_IOCTL_LETTERS: Final = (ord("F"), ord("K"), ord("d"))
 GPU_IOCTL_REQUESTS: Final = (0x30000001, 0x30000002)
 OPEN_FOR_MAKING: Final = 0o100 | 0o1000 | 0o20000000
 """``O_CREAT``, ``O_TRUNC`` and the bit that makes ``O_TMPFILE``."""
 PRCTL_SET_NAME, PRCTL_GET_NAME, PRCTL_SET_VMA = 15, 16, 0x53564D41
-PRCTL_OF_ANY: Final = (3, # The drivers' own requests, by the letter in their second byte: NVIDIA, AMD's compute, DRM. NVIDIA's
-# memory manager numbers its requests from 0 without a letter, and starts with two of its own.
-GPU_IOCTL_LETTERS: Final = (ord("F"), ord("K"), ord("d"))
-GPU_IOCTL_REQUESTS: Final = (0x30000001, 0x30000002)
-OPEN_FOR_MAKING: Final = 0o100 | 0o1000 | 0o20000000
-"""``O_CREAT``, ``O_TRUNC`` and the bit that makes ``O_TMPFILE``."""
-PRCTL_SET_NAME, PRCTL_GET_NAME, 29, 30, 39, 41, 42, 51, PRCTL_SET_VMA)
+PRCTL_OF_ANY: Final = (3, PRCTL_SET_NAME, PRCTL_GET_NAME, 29, 30, 39, 41, 42, 51, PRCTL_SET_VMA)
 # Parent-death signal, dumpable, bounding set (read, drop), no-new-privs.
 PRCTL_OF_OUTER: Final = (1, 2, 4, 23, 24, 38)
 
