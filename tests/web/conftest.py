@@ -1,5 +1,6 @@
 """One Chromium for all tests; every page watches for errors and for requests to elsewhere."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Visitor:
         page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
         page.goto(url)
         page.wait_for_selector("#records tbody tr td")
-        page.wait_for_function("document.querySelector('#head-value').textContent !== '–'")
+        page.locator("#head-value", has_text=re.compile(r"\d")).wait_for()
         return page
 
     def _console(self, message: Any) -> None:
