@@ -25,7 +25,8 @@ class Config:
         advertise: Addresses told to others instead of those listened on.
         bootstrap: Addresses of peers to join through.
         workers: Training runs at the same time.
-        sandbox: `auto`, `bubblewrap` or `landlock`.
+        sandbox: `auto`, `bubblewrap`, `landlock`, or `seatbelt`, which is consent to macOS's weaker
+            sandbox.
         agent: `offline`, or `none` for a node that only verifies.
         seed: Seeds the agent's choices; None derives them from the identity.
         role: `agent`, or `observer` for a node that runs no code and signs no record.
@@ -50,7 +51,7 @@ class Config:
 
 
 _CHOICES: Final = {
-    "sandbox": ("auto", "bubblewrap", "landlock"),
+    "sandbox": ("auto", "bubblewrap", "landlock", "seatbelt"),
     "agent": ("offline", "none"),
     "role": ("agent", "observer"),
 }

@@ -6,11 +6,13 @@ carries a remedy.
 
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from node.errors import IdentityError, NodeError
@@ -18,6 +20,7 @@ from node.founding import load_genesis
 from node.home import Home
 from node.identity import load_identity
 from node.sandbox import SandboxUnavailableError
+from node.sandbox.remedies import WSL_1_REMEDY, WSL_INTEROP_REMEDY, SystemFacts
 from node.sandbox.selection import examine
 from node.store import RecordStore
 from protocol.envelope import open_envelope, peek_id
@@ -66,6 +69,18 @@ def check_all(home: Home) -> Iterator[Finding]:
 def _check_platform(_home: Home) -> Iterator[Finding]:
     text = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     yield Finding("platform", "ok" if sys.platform == "linux" else "problem", text)
+    yield from wsl_findings(SystemFacts.gather(Path("/"), euid=os.geteuid()))
+
+
+def wsl_findings(facts: SystemFacts) -> Iterator[Finding]:
+    """Say what matters inside the Windows Subsystem for Linux; nothing elsewhere."""
+    if facts.wsl == 1:
+        yield Finding("WSL", "problem", "version 1, which has no sandbox", WSL_1_REMEDY)
+    elif facts.wsl == 2 and facts.wsl_interop:
+        text = "version 2, treated as Linux; Linux programs here can start Windows programs"
+        yield Finding("WSL", "warning", text, WSL_INTEROP_REMEDY)
+    elif facts.wsl == 2:
+        yield Finding("WSL", "ok", "version 2, treated as Linux; interop is off")
 
 
 def _check_torch(_home: Home) -> Iterator[Finding]:

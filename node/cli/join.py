@@ -32,8 +32,12 @@ from node.cli.options import (
     help="Training runs at the same time, one thread each.  [default: 1]",
 )  # fmt: skip
 @click.option(
-    "--sandbox", type=click.Choice(["auto", "bubblewrap", "landlock"]), envvar="SWARM_SANDBOX",
-    help="Which sandbox to use.  [default: auto]",
+    "--sandbox", type=click.Choice(["auto", "bubblewrap", "landlock", "seatbelt"]),
+    envvar="SWARM_SANDBOX", help="Which sandbox to use.  [default: auto]",
+)  # fmt: skip
+@click.option(
+    "--accept-weaker-sandbox", is_flag=True,
+    help="On macOS: let strangers' code run in its sandbox, which is weaker (docs/attacks.md).",
 )  # fmt: skip
 @click.option(
     "--agent", type=click.Choice(["offline", "none"]), envvar="SWARM_AGENT",
@@ -43,13 +47,17 @@ from node.cli.options import (
 @click.option("--web", is_flag=True, default=None, envvar="SWARM_WEB", help="Serve the page, too.")
 @web_options
 @click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)
-def join(*, home: Home, exit_with_parent: int | None, **flags: Any) -> None:
+def join(
+    *, home: Home, exit_with_parent: int | None, accept_weaker_sandbox: bool, **flags: Any
+) -> None:
     """Run a node: join a swarm through --bootstrap, or go on where this home stopped.
 
     The node's addresses are printed, and written to the file `address` in its home, once it
     listens. Stop it with Ctrl-C.
     """
-    require_linux()
+    if accept_weaker_sandbox and flags["sandbox"] is None:
+        flags["sandbox"] = "seatbelt"
+    require_linux(weaker_accepted=flags["sandbox"] == "seatbelt")
     from node.config import make_config
     from node.logs import set_up_logging
     from node.main import run_until_signalled

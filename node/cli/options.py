@@ -105,17 +105,21 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, sort_keys=False))
 
 
-def require_linux() -> None:
-    """Refuse platforms that have no sandbox yet.
+def require_linux(*, weaker_accepted: bool = False, platform: str = sys.platform) -> None:
+    """Refuse platforms without a sandbox that is known to hold.
+
+    Args:
+        weaker_accepted: Whether the person agreed to macOS's weaker sandbox.
+        platform: As `sys.platform` names it.
 
     Raises:
         click.ClickException: With one sentence that says so.
     """
-    if sys.platform == "darwin":
-        raise click.ClickException(
-            "macOS is not supported yet: its sandbox does not exist, and no script runs without one"
-        )
-    if sys.platform == "win32":
+    if platform == "darwin" and not weaker_accepted:
+        from node.sandbox.selection import CONSENT
+
+        raise click.ClickException(CONSENT)
+    if platform == "win32":
         raise click.ClickException("native Windows is not supported; use WSL2")
 
 

@@ -62,7 +62,8 @@ class Bubblewrap:
         root = os.geteuid() == 0
         uid = next_sandbox_uid() if root else None
         filter_fd = write_memfd(
-            "filter", outer_filter(own_processes_only=True, may_change_user=root)
+            "filter",
+            outer_filter(own_processes_only=True, may_change_user=root, gpu=bool(spec.devices)),
         )
         plan_fd = write_memfd("plan", entry_plan(spec, uid=uid, processes=spec.limits.processes))
         try:
@@ -84,6 +85,7 @@ class Bubblewrap:
         trees = self._view.trees
         extras = [Path(p) for p in (*KERNEL_FACTS, *DEVICES)]
         arguments = _parents([*trees, *extras, ENTRY_HOME / "confinement", *spec.read_only])
+        arguments += _parents(spec.devices)
         for tree in trees:
             real = tree.resolve()
             if tree.is_symlink() and any(t == real or t in real.parents for t in trees):
@@ -96,7 +98,7 @@ class Bubblewrap:
                     arguments += ["--remount-ro", str(tree / masked.relative_to(real))]
         for fact in KERNEL_FACTS:
             arguments += ["--ro-bind-try", fact, fact]
-        for device in DEVICES:
+        for device in (*DEVICES, *map(str, spec.devices)):
             arguments += ["--dev-bind", device, device]
         arguments += ["--ro-bind", str(CONFINEMENT), str(ENTRY_HOME / "confinement")]
         for path in spec.read_only:

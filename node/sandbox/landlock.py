@@ -75,7 +75,7 @@ class Landlock:
             parent_pid=os.getpid(),
             read=_texts(read),
             list_only=_texts(self._list_only),
-            write=("/dev/null",),
+            write=("/dev/null", *map(str, spec.devices)),
         )
         plan_fd = write_memfd("plan", plan)
         try:

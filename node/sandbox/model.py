@@ -61,6 +61,7 @@ class SandboxSpec:
         stderr_fd: where standard error goes; nowhere if ``None``.
         ends_with_thread: the starting thread outlives the program, so that it may be another than
             the main one: the kernel kills a sandbox when the thread that started it ends.
+        devices: GPU devices to show; empty but in GPU mode, whose risk ``gpu.RISK`` states.
         group_fd: from ``MemoryGroup.open_door``: the control group to move into first.
     """
 
@@ -73,6 +74,7 @@ class SandboxSpec:
     stderr_fd: int | None = None
     ends_with_thread: bool = False
     group_fd: int | None = None
+    devices: tuple[Path, ...] = ()
 
 
 class Sandbox(Protocol):

@@ -36,12 +36,16 @@ class SystemFacts:
         userns_disabled: whether a sysctl forbids user namespaces.
         in_container: whether this is a Docker or Podman container.
         is_root: whether the node runs as root.
+        wsl: ``1`` or ``2`` inside the Windows Subsystem for Linux of that version, else 0.
+        wsl_interop: whether Linux programs there can start Windows programs.
     """
 
     apparmor_restricts_userns: bool
     userns_disabled: bool
     in_container: bool
     is_root: bool
+    wsl: int = 0
+    wsl_interop: bool = False
 
     @classmethod
     def gather(cls, root: Path, *, euid: int) -> "SystemFacts":
@@ -60,7 +64,24 @@ class SystemFacts:
             in (setting("kernel/unprivileged_userns_clone"), setting("user/max_user_namespaces")),
             in_container=any((root / p).exists() for p in (".dockerenv", "run/.containerenv")),
             is_root=euid == 0,
+            wsl=wsl_version(setting("kernel/osrelease")),
+            wsl_interop="enabled" in setting("fs/binfmt_misc/WSLInterop"),
         )
+
+
+def wsl_version(release: str) -> int:
+    """Return the version of the Windows Subsystem for Linux by the kernel's release, 0 outside."""
+    if "microsoft" not in release.lower():
+        return 0
+    # Version 1 imitates Linux 4.4 and writes the name with a capital letter.
+    return 1 if release.startswith("4.4.") or "Microsoft" in release else 2
+
+
+WSL_1_REMEDY: Final = "WSL 1 imitates a kernel without sandboxes: wsl --set-version <name> 2"
+WSL_INTEROP_REMEDY: Final = (
+    "a sandboxed job can neither start a program nor open a socket, so it cannot reach Windows; to"
+    " be safe twice over put [interop] enabled=false into /etc/wsl.conf and run: wsl --shutdown"
+)
 
 
 def remedy(report: BackendReport, facts: SystemFacts) -> str:

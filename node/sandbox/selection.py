@@ -16,28 +16,41 @@ from node.sandbox.model import BackendReport, Sandbox, SandboxReport, SandboxUna
 AUTOMATIC: Final = "auto"
 BACKEND_NAMES: Final = ("bubblewrap", "landlock")
 """Best first: namespaces hide what Landlock only closes."""
+WEAKER: Final = "seatbelt"
+"""The backend of macOS, never chosen without a person's consent."""
 
+CONSENT: Final = (
+    "on macOS strangers' code runs only in a weaker sandbox, which you accept with"
+    ' --accept-weaker-sandbox or the setting sandbox = "seatbelt".'
+)
+UNFINISHED: Final = (
+    "the weaker sandbox cannot hold a worker here, because this system lacks sealed memory files."
+)
 UNSUPPORTED: Final = {
-    "darwin": "strangers' code cannot run on macOS yet, because no sandbox for it exists here.",
     "win32": "strangers' code cannot run on Windows; run the node inside WSL2.",
 }
 
 
-def select_sandbox(preference: str = AUTOMATIC, *, platform: str = sys.platform) -> Sandbox:
+def select_sandbox(
+    preference: str = AUTOMATIC,
+    *,
+    platform: str = sys.platform,
+    memory_files: bool = hasattr(os, "memfd_create"),
+) -> Sandbox:
     """Return the first backend that passes its self-test.
 
     Args:
-        preference: ``auto``, or the one backend to consider.
+        preference: ``auto``, or the one backend to consider. Naming ``seatbelt`` is consent to it.
         platform: as ``sys.platform`` names it.
+        memory_files: whether the system has the sealed memory files that a worker's data is in.
 
     Raises:
         SandboxUnavailableError: when none passes; its report says what to do.
         ValueError: when ``preference`` names no backend.
     """
-    _require_linux(platform)
-    if preference not in (AUTOMATIC, *BACKEND_NAMES):
-        raise ValueError(f"no sandbox backend is called {preference!r}")
-    wanted = BACKEND_NAMES if preference == AUTOMATIC else (preference,)
+    wanted = backends_for(preference, platform)
+    if not memory_files:
+        raise SandboxUnavailableError(UNFINISHED, SandboxReport(()))
     reports: list[BackendReport] = []
     for name in wanted:
         reports.append(_examine(name))
@@ -53,14 +66,32 @@ def examine(*, platform: str = sys.platform) -> SandboxReport:
     Raises:
         SandboxUnavailableError: on a system that has no backend at all.
     """
-    _require_linux(platform)
-    return SandboxReport(tuple(_examine(name) for name in BACKEND_NAMES))
+    return SandboxReport(tuple(_examine(name) for name in backends_for(AUTOMATIC, platform)))
 
 
-def _require_linux(platform: str) -> None:
-    if platform != "linux":
-        message = UNSUPPORTED.get(platform, f"no sandbox exists for the system {platform!r}.")
-        raise SandboxUnavailableError(message, SandboxReport(()))
+def backends_for(preference: str, platform: str) -> tuple[str, ...]:
+    """Return the backends to consider, best first.
+
+    Raises:
+        SandboxUnavailableError: in one sentence, when the system has none for this preference.
+        ValueError: when ``preference`` names no backend.
+    """
+    if preference not in (AUTOMATIC, *BACKEND_NAMES, WEAKER):
+        raise ValueError(f"no sandbox backend is called {preference!r}")
+    match platform, preference:
+        case "linux", "auto":
+            return BACKEND_NAMES
+        case "linux", "bubblewrap" | "landlock":
+            return (preference,)
+        case "linux", _:
+            message = f"{preference} is the sandbox of macOS, and Linux has better ones."
+        case "darwin", "seatbelt":
+            return (WEAKER,)
+        case "darwin", _:
+            message = CONSENT
+        case _:
+            message = UNSUPPORTED.get(platform, f"no sandbox exists for the system {platform!r}.")
+    raise SandboxUnavailableError(message, SandboxReport(()))
 
 
 def _examine(name: str) -> BackendReport:
@@ -79,6 +110,10 @@ def _maker(name: str) -> Callable[[], Sandbox]:
             from node.sandbox.bubblewrap import Bubblewrap
 
             return Bubblewrap
+        case "seatbelt":
+            from node.sandbox.seatbelt import Seatbelt
+
+            return Seatbelt
         case _:
             from node.sandbox.landlock import Landlock
 

@@ -42,6 +42,7 @@ def entry_plan(
         list_only=list_only,
         write=write,
         group_fd=spec.group_fd,
+        gpu=bool(spec.devices),
     ).to_bytes()
 
 

@@ -23,6 +23,8 @@ DEATH_LIMIT_S: Final = 5.0
 def descendants(pid: int) -> list[int]:
     """Return the process ids below ``pid`` in the process tree, itself excluded, as of now."""
     children: dict[int, list[int]] = {}
+    if not Path("/proc").is_dir():
+        return []  # macOS
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             fields = _stat_fields(int(entry.name))

@@ -230,3 +230,31 @@ def test_unknown_new_calls_look_missing(machine: str) -> None:
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(ConfinementError, match="riscv64"):
         tightened_filter(pid=CHILD, architecture="riscv64")
+
+
+NVIDIA, KFD, DRM = 0xC020462A, 0xC0104B19, 0xC00C642E
+NVIDIA_MEMORY = (0x30000001, 0x30000002, 25, 33)
+
+
+def test_gpu_mode_allows_the_drivers_requests_and_no_others(
+    machine: str, outer: Verdict, tightened: Verdict
+) -> None:
+    with_gpu = (
+        verdicts(outer_filter(own_processes_only=True, gpu=True, architecture=machine), machine),
+        verdicts(tightened_filter(pid=CHILD, gpu=True, architecture=machine), machine),
+    )
+    for request in (NVIDIA, KFD, DRM, *NVIDIA_MEMORY):
+        assert all(verdict("ioctl", 3, request) == RETURN_ALLOW for verdict in with_gpu)
+        assert all(refused(verdict("ioctl", 3, request)) for verdict in (outer, tightened))
+    # Pushing terminal input, taking a terminal, owners, interfaces, cloning files, block devices.
+    for request in (0x5412, 0x540E, 0x541C, 0x8901, 0x8912, 0x40049409, 0x1260, 0x30000003):
+        assert all(refused(verdict("ioctl", 3, request)) for verdict in with_gpu)
+    for request in (0x5401, 0x5413):
+        assert all(verdict("ioctl", 3, request) == RETURN_ALLOW for verdict in with_gpu)
+
+
+def test_gpu_mode_opens_devices_but_makes_no_file(machine: str) -> None:
+    verdict = verdicts(tightened_filter(pid=CHILD, gpu=True, architecture=machine), machine)
+    assert verdict("openat", -100, 0, 0o2000002) == RETURN_ALLOW
+    for flags in (0o102, 0o1002, 0o20200002, 0o100):
+        assert refused(verdict("openat", -100, 0, flags))
