@@ -29,7 +29,7 @@ CACHE: Final = ".cache/autoresearch"
 """Where autoresearch keeps its data and tokenizer, below a home directory."""
 STARTUP_S: Final = 120
 EVALUATION_S: Final = 300
-"""What start-up and evaluation may take beside training; autoresearch gives a run twice its time."""
+"""What start-up and evaluation may take beside twice the training time, as autoresearch allows."""
 DATA_FILES_MAX: Final = 60
 _CHUNK_BYTES: Final = 1 << 20
 

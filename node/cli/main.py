@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "export": ("node.cli.export", "Write the leaderboard as a page, picture, table or JSON."),
     "paths": ("node.cli.paths", "Show where this node keeps its things."),
     "doctor": ("node.cli.doctor", "Check the sandbox, the store and the machine; say what to do."),
+    "task": ("node.cli.task", "Check a task, or import an autoresearch repository."),
     "run-task": ("node.cli.run_task", "Train one script locally and print its metric."),
 }
 
