@@ -13,6 +13,7 @@ from swarm.events import (
     VerdictChanged,
 )
 from swarm.ledger import Ledger
+from swarm.rollback import why_rolled_back
 
 _TITLE_BYTES = 120
 
@@ -33,16 +34,27 @@ def describe(event: Event, ledger: Ledger) -> tuple[str, bytes | None] | None:
                 f" {verdict.reason}",
                 identity,
             )
-        case HeadChanged(after=after, rolled_back=rolled_back):
+        case HeadChanged(before=before, after=after, rolled_back=rolled_back):
             entry = ledger.entries[after]
-            verb = "rolled back to" if rolled_back else "merged:"
-            return f"{verb} head {after.hex()[:8]} “{entry.title}”", entry.hypothesis
+            name = f"head {after.hex()[:8]} “{entry.title}”"
+            if not rolled_back:
+                return f"merged: {name}", entry.hypothesis
+            return f"rolled back to {name}: {_why(ledger, before)}", entry.hypothesis
         case MemberAdded(member=member):
             return f"{member.hex()[:8]} is a member now", None
         case AuthorVoided(author=author):
             return f"{author.hex()[:8]} contradicted itself; its evidence is void", None
         case _:
             assert_never(event)
+
+
+def _why(ledger: Ledger, before: bytes) -> str:
+    """Why the former head is left."""
+    cause = why_rolled_back(ledger, before)
+    if cause is None:
+        return "another branch of the lineage weighs more"
+    item = cause.item
+    return f"{_title(ledger, item.id)} is {item.status} now: {cause.reason}"
 
 
 def _title(ledger: Ledger, identity: bytes) -> str:

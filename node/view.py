@@ -11,13 +11,16 @@ from typing import Any, Final
 from gossip.interface import PeerInfo
 from node.activity import Activity, Work
 from node.blobs import BlobStore
+from node.conflicts import conflicts_with_head
 from node.errors import NodeError
 from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
+from swarm.rollback import fallen
 
 _HYPOTHESES_SHOWN: Final = 30
 _FEED_SHOWN: Final = 60
+_FALLEN_SHOWN: Final = 20
 _PREFIX_MIN: Final = 4
 
 
@@ -67,6 +70,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
         "members": len(ledger.members),
         "members_needed": genesis.policy.members_min,
         "merges": head.depth,
+        "rolled_back": rolled_back(ledger),
         "peers": [] if running is None else [_peer(peer) for peer in running.peers],
         "worker": _worker(running),
         "sandbox": "" if running is None else running.sandbox,
@@ -144,6 +148,20 @@ def lineage(ledger: Ledger) -> list[dict[str, Any]]:
     ]
 
 
+def rolled_back(ledger: Ledger) -> list[dict[str, Any]]:
+    """Merges that later evidence took back, the latest first, with the reason."""
+    return [
+        {
+            "id": cause.item.id.hex(),
+            "entry": cause.item.entry_id.hex(),
+            "title": cause.item.body.title,
+            "status": cause.item.status,
+            "reason": cause.reason,
+        }
+        for cause in fallen(ledger)[:_FALLEN_SHOWN]
+    ]
+
+
 def snapshot(ledger: Ledger, running: Running) -> dict[str, Any]:
     """Everything that the demo draws."""
     latest = sorted(ledger.hypotheses(), key=lambda item: item.created_ms, reverse=True)
@@ -208,6 +226,7 @@ def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
         "created_ms": item.created_ms,
         "trials": [_trial(ledger, trial) for trial in item.trials],
         "diff": diff(ledger, blobs, item),
+        "conflicts": conflicts_with_head(ledger, blobs, item),
     }
 
 

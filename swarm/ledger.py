@@ -271,6 +271,18 @@ class Ledger:
             if all(parent in self._entries for parent in self._cases[identity].body.parents)
         ]
 
+    def fallen(self) -> list[HypothesisView]:
+        """Hypotheses that a member merged and that are no entries now; see `swarm.rollback`."""
+        return [
+            self._view(case)
+            for case in self._cases.values()
+            if case.entry not in self._entries
+            and any(
+                self.membership.is_member(record.author, case.depth)
+                for record in case.merges.values()
+            )
+        ]
+
     def next_pair(self, hypothesis: bytes, verifier: bytes) -> int:
         """Number of the next pair that a verifier would run for a hypothesis."""
         return self._cases[hypothesis].next_pair(verifier)
@@ -326,6 +338,10 @@ class Ledger:
             isinstance(record.body, Trial) and record.author == author
             for record in self._records.values()
         )
+
+    def is_held(self, identity: bytes) -> bool:
+        """Whether a record waits here for something that it refers to."""
+        return identity in self._waiting
 
     def missing(self) -> frozenset[bytes]:
         """Ids that held records wait for."""

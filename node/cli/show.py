@@ -58,6 +58,11 @@ def _print(value: dict[str, Any]) -> None:
             f"{trial['purpose']:<7}  {trial['pair'] + 1:>4}  {trial['author'][:16]}"
             f"  {arms[0]:<10}  {arms[1]:<10}  {gain}"
         )
+    for place in value["conflicts"]:
+        click.secho(f"\ncontradicts the head at {safe(place['where'])}", fg="yellow")
+        for side in ("head", "hypothesis"):
+            for line in place[side].split("\n"):
+                click.echo(f"  {side:<10}  {safe(line)}")
     click.echo()
     for line in value["diff"]:
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import random
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from typing import Literal
 import trio
 
 from gossip.errors import BlobUnavailableError
+from node import news
 from node.activity import Activity, Work
 from node.agent.proposal import Proposal, Proposer, Rejection, ResearchView
 from node.author import Author
@@ -34,6 +35,7 @@ from protocol.ids import blob_digest
 from protocol.keys import SigningKey
 from protocol.policy import DEMO, Policy
 from protocol.records import Genesis, Metric, Record, TaskRef
+from swarm.events import Event
 from trainer.job import Budget, Evaluation, Job, Outcome, Progress
 from trainer.scorer import Bits
 
@@ -60,13 +62,13 @@ class FakeRunner:
     The gain is the sum of all constants whose name starts with GAIN.
 
     Attributes:
-        interaction_micro: What is added to the gain where more than one of them is positive.
+        clash: Constants that together undo all gains.
         runs: Number of runs begun.
     """
 
     def __init__(self, noise_micro: int = 3_000) -> None:
         self.noise_micro = noise_micro
-        self.interaction_micro = 0
+        self.clash: tuple[str, ...] = ()
         self.runs = 0
 
     async def run(
@@ -84,8 +86,8 @@ class FakeRunner:
             return Outcome("crashed", train_cpu_ms=10, reason="no", log_tail="\x1b[31mboom\n")
         gains = [int(gain) for gain in re.findall(r"^GAIN\w* = (-?\d+)", job.script, re.MULTILINE)]
         gain = sum(gains)
-        if sum(gain > 0 for gain in gains) > 1:
-            gain += self.interaction_micro
+        if self.clash and all(f"{name} = " in job.script for name in self.clash):
+            gain = 0
         # Most of the noise is shared by both arms of a pair, as it is in real training.
         shared = random.Random(job.seed).gauss(0, 5 * self.noise_micro)
         own = random.Random(f"{job.seed}{job.script}").gauss(0, self.noise_micro)
@@ -196,7 +198,11 @@ class FakeNode:
         )
         self.desk.on_claim = self.researcher.on_change
 
-    def _on_events(self, _events: object) -> None:
+    def _on_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            line = news.describe(event, self.intake.ledger)
+            if line is not None:
+                self.activity.news(0, *line)
         self.changed.set()
         self.changed = trio.Event()
         self.researcher.on_change()
