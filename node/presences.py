@@ -51,3 +51,9 @@ class Presences:
         return {
             author: heard for author, heard in self._heard.items() if now_s - heard.at_s <= ALIVE_S
         }
+
+    def agents(self, now_s: float) -> frozenset[bytes]:
+        """Peers that were heard of lately and run hypotheses: who can be asked to verify."""
+        return frozenset(
+            author for author, heard in self.alive(now_s).items() if heard.presence.role == "agent"
+        )

@@ -30,7 +30,7 @@ from node.control import serve_control
 from node.desk import Desk
 from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
-from node.hardware import describe_device
+from node.hardware import describe_device, gpu_for_strangers
 from node.home import Home
 from node.identity import load_or_create_identity
 from node.intake import Intake
@@ -277,8 +277,10 @@ class Node:
             data=data,
             stage_home=self._home.worker_code,
             slots=config.workers,
+            devices=gpu_for_strangers() if config.gpu else (),
         ) as runner:
-            bench = Bench(runner, partial(task.job, genesis.tier), author.key)
+            job = partial(task.job, genesis.tier, device="cuda" if config.gpu else "cpu")
+            bench = Bench(runner, job, author.key)
             await self._wait_reconciled(network, author)
             await self._measure_genesis(bench, await materials.script(genesis.source))
             tools = Tools(
@@ -288,7 +290,7 @@ class Node:
                 claims=desk.claims,
                 activity=self._activity,
                 logs=TrialLogs(self._home.trial_logs),
-                alive=lambda: frozenset(desk.presences.alive(trio.current_time())),
+                alive=lambda: desk.presences.agents(trio.current_time()),
                 entry=task.entry,
             )
             proposer = OfflineProposer() if config.agent == "offline" else None

@@ -191,7 +191,7 @@ class FakeNode:
                 claims=self.desk.claims,
                 activity=self.activity,
                 logs=TrialLogs(self.path / "trial-logs"),
-                alive=lambda: frozenset(self.desk.presences.alive(trio.current_time())),
+                alive=lambda: self.desk.presences.agents(trio.current_time()),
             ),
             proposer,
             number,
