@@ -27,6 +27,9 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._missing)
 
+    def __contains__(self, record_id: bytes) -> bool:
+        return record_id in self._missing
+
     @property
     def missing(self) -> frozenset[bytes]:
         """Ids that are waited for."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gossip.core.bundles import encode_bundle
-from protocol.envelope import seal
+from protocol.envelope import peek_id, seal
 from protocol.ids import entry_id, seed_from_proof
 from protocol.records import Body, Hypothesis, Merge, Origin, Purpose, Trial
 from tests.sim.peer import Peer
@@ -54,8 +54,7 @@ class Liar(HostilePeer):
     def outcome(
         self, hypothesis: bytes, purpose: Purpose, parent: bytes, child: bytes, seed: int
     ) -> tuple[int | None, int | None]:
-        before, after = super().outcome(hypothesis, purpose, parent, child, seed)
-        assert before is not None
+        before = self.world.truth.measure(parent, seed)
         sign = self._sign(hypothesis) if purpose == "verify" else 1
         if sign < 0 and self.rng.random() < 0.3:
             return before, None
@@ -124,7 +123,7 @@ class Withholder(HostilePeer):
 class Periodic(HostilePeer):
     """Does harm every few seconds, besides its work."""
 
-    period_s = 4.0
+    period_s = 3.0
 
     def start(self) -> None:
         super().start()
@@ -144,8 +143,7 @@ class Spammer(Periodic):
 
     def harm(self) -> None:
         waiting = [
-            self.sealed(Merge(self.rng.randbytes(32), (self.rng.randbytes(32),)))
-            for _ in range(12)
+            self.sealed(Merge(self.rng.randbytes(32), (self.rng.randbytes(32),))) for _ in range(24)
         ]
         origin = Origin("offline", "", "spam", "")
         junk = Hypothesis((self.ledger.head.id,), self.rng.randbytes(32), "spam", "", origin)
@@ -165,9 +163,9 @@ class DeepForker(Periodic):
             source = self.rng.randbytes(32)
             body = Hypothesis((parent,), source, f"fork {depth}", "", origin)
             envelope = self.sealed(body)
-            hypothesis = _identity(envelope)
+            hypothesis = peek_id(envelope)
             trials = [self.sealed(self._praise(hypothesis, pair)) for pair in range(4)]
-            merge = self.sealed(Merge(hypothesis, tuple(_identity(one) for one in trials)))
+            merge = self.sealed(Merge(hypothesis, tuple(peek_id(one) for one in trials)))
             records += [envelope, *trials, merge]
             parent = entry_id((parent,), source)
         self.rng.shuffle(records)
@@ -210,12 +208,6 @@ class Garbler(Periodic):
             garbled = bytearray(envelope)
             garbled[self.rng.randrange(len(garbled))] ^= 1 << self.rng.randrange(8)
             self.send_all([bytes(garbled)])
-
-
-def _identity(envelope: bytes) -> bytes:
-    from protocol.envelope import peek_id
-
-    return peek_id(envelope)
 
 
 KINDS: dict[Hostility, type[HostilePeer]] = {

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 HEALING_S: Final = 60.0
-"""Within this time of healing, whatever any honest node had is at every honest node."""
+"""Within this time of healing, honest records that any honest node had are at every honest node.
+
+Records by hostile authors that wait for each other by the dozen may take longer: what is held is
+bounded by author, and what fell out is asked for again after a minute. They are there, too, before
+the swarm counts as quiet."""
 HEALING_PER_NODE_S: Final = 0.5
 """And as much more for each node, of which a large swarm has many."""
 FLIPS_MAX: Final = 2
-"""How often the head of a settled network changes at one fork."""
+"""How often a node's head changes at one fork from the moment on when the network is good."""
 
 
 class ViolationError(Exception):
@@ -66,12 +70,14 @@ class Tally:
 
 def state_of(ledger: Ledger) -> tuple[object, ...]:
     """Everything that equal sets must agree on."""
+    entries = sorted((e.id, e.hypothesis, e.merged_ms, e.weight) for e in ledger.entries.values())
     views = sorted((item.id, item.status, item.verdict.trials) for item in ledger.hypotheses())
     return (
         ledger.head.id,
         ledger.digest,
         tuple(entry.id for entry in ledger.lineage()),
         tuple(sorted(ledger.members)),
+        tuple(entries),
         tuple(views),
     )
 
@@ -102,7 +108,7 @@ class Watcher:
         state = state_of(peer.ledger)
         known = self.states.setdefault(digest, state)
         if known != state:
-            names = ("head", "digest", "lineage", "members", "verdicts")
+            names = ("head", "digest", "lineage", "members", "entries", "verdicts")
             unlike = [
                 name for name, one, other in zip(names, known, state, strict=True) if one != other
             ]
@@ -112,8 +118,8 @@ class Watcher:
         lost = [identity for identity in peer.acknowledged if identity not in peer.ledger]
         if lost:
             self._fail("acknowledged", f"node {peer.number} lost {lost[0].hex()[:8]}")
-        if len(peer.door.index) < len(peer.acknowledged):
-            self._fail("acknowledged", f"the index of node {peer.number} lacks records")
+        if not peer._writing and len(peer.door.index) != len(peer.ledger):
+            self._fail("acknowledged", f"node {peer.number} counts records that the disk lacks")
 
     def _check_memory(self, peer: "Peer") -> None:
         sizes = {
@@ -133,10 +139,13 @@ class Watcher:
 
     def heal(self) -> None:
         """Remember what some honest node has at the moment of healing."""
-        have: set[bytes] = set()
-        for peer in self.honest():
-            have |= peer.acknowledged
-        self.promised = frozenset(have)
+        honest = {peer.me for peer in self.world.peers if peer.honest}
+        self.promised = frozenset(
+            identity
+            for peer in self.honest()
+            for identity in peer.acknowledged
+            if peer.ledger.author_of(identity) in honest
+        )
 
     @property
     def healing_s(self) -> float:
@@ -196,10 +205,10 @@ class Watcher:
     def _check_not_lost(self, ledger: Ledger) -> None:
         """Every hypothesis that is verified on an entry is an entry itself."""
         for item in ledger.hypotheses():
-            parents = all(parent in ledger.entries for parent in item.body.parents)
-            if item.verdict.status == "verified" and parents:
-                if item.entry_id not in ledger.entries:
-                    self._fail("verified lost", f"{item.id.hex()[:6]} is verified, not merged")
+            mergeable = all(parent in ledger.entries for parent in item.body.parents)
+            lost = mergeable and item.entry_id not in ledger.entries
+            if lost and item.verdict.status == "verified":
+                self._fail("verified lost", f"{item.id.hex()[:6]} is verified, not merged")
 
     def _check_progress(self, ledger: Ledger) -> None:
         """No hypothesis waits for work that an honest member could do."""
@@ -224,7 +233,7 @@ class Watcher:
 
     def _check_flips(self, peer: "Peer") -> None:
         """The head of a settled network changes at most twice per fork."""
-        settled_s = self.world.plan.bad_s + self.healing_s
+        settled_s = self.world.plan.bad_s
         flips: dict[bytes, int] = {}
         for at_s, change in peer.head_changes:
             if change.rolled_back and at_s > settled_s:

@@ -120,6 +120,12 @@ class Peer:
         self._pending: tuple[Row, ...] = ()
 
     _pending: tuple[Row, ...] = ()
+    _writing = False
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the disk is at work."""
+        return self.up and self._writing
 
     def _later(self, delay_s: float, do: Callable[[], None]) -> None:
         """Do something later, unless the node has stopped by then."""
@@ -231,9 +237,7 @@ class Peer:
                 case SetTimer(at_s):
                     self._later(
                         at_s - self.world.now_s,
-                        lambda: self._perform(
-                            self.bundler.handle(TimerFired(), self.world.now_s)
-                        ),
+                        lambda: self._perform(self.bundler.handle(TimerFired(), self.world.now_s)),
                     )
 
     def relay(self, data: bytes, source: int | None) -> None:
@@ -534,9 +538,7 @@ class Peer:
             f" truly {effect_micro / 1e6:+.4f}"
         )
         # As in a real node, the trials follow when the hypothesis is durable.
-        self._later(
-            2 * DISK_S + 0.001, lambda: self._publish_screens(identity, runs)
-        )
+        self._later(2 * DISK_S + 0.001, lambda: self._publish_screens(identity, runs))
 
     def _publish_screens(self, identity: bytes, runs: int) -> None:
         if not self.ledger.is_hypothesis(identity):

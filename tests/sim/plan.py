@@ -146,10 +146,10 @@ def _draw_hostile(rng: random.Random, plan: Plan) -> tuple[tuple[int, Hostility]
     rng.shuffle(free)
     hostile: list[tuple[int, Hostility]] = []
     kind = rng.choice(LIARS)
-    hostile.extend((free.pop(), kind) for _ in range(rng.randint(0, plan.policy.liars)))
+    hostile.extend((free.pop(), kind) for _ in range(plan.policy.liars * rng.choice((0, 1, 1))))
     room = (plan.nodes - 1) // 3 - len(hostile)
-    for _ in range(min(rng.choice((0, 0, 1, 2)), max(0, room))):
-        hostile.append((free.pop(), rng.choice(PESTS)))
+    pests = min(rng.choice((0, 0, 1, 2)), max(0, room))
+    hostile.extend((free.pop(), rng.choice(PESTS)) for _ in range(pests))
     return tuple(hostile)
 
 
@@ -165,6 +165,13 @@ def _draw_events(
             number = honest.pop()
             kind: Fault = rng.choice(("leave", "join"))
             events.append(Event(rng.uniform(0.1, 0.8) * plan.bad_s, kind, (number,)))
+    if rng.random() < 0.2:
+        # A minority goes at once, the founder perhaps among them.
+        at_s = rng.uniform(0.2, 0.9) * plan.bad_s
+        minority = (len(honest) + 1 - len(hostile) - 1) // 2
+        going = rng.sample([0, *honest], max(0, min(minority, len(honest) - 2)))
+        events.extend(Event(at_s, "leave", (number,)) for number in going)
+        honest = [number for number in honest if number not in going]
     for _ in range(rng.choice((0, 1, 2, 4))):
         number = rng.choice([0, *honest])
         at_s = rng.uniform(5, plan.bad_s)

@@ -6,10 +6,12 @@ from typing import Final
 from tests.sim.hostile import make_peer
 from tests.sim.invariants import Tally, ViolationError, Watcher
 from tests.sim.memo import remembered
+from tests.sim.peer import DISK_S, Peer
 from tests.sim.plan import Event, Plan
 from tests.sim.world import EndlessError, World
 
 LOOK_S: Final = 10.0
+CUT_WAIT_S: Final = 10.0
 QUIET_WITHIN_S: Final = 1_500.0
 """After healing, all begun verification ends within this time."""
 
@@ -98,6 +100,9 @@ def _play(world: World) -> Tally:
 def _befall(world: World, event: Event) -> None:
     """Let an event happen."""
     world.note(f"{event.kind} {list(event.nodes)} for {event.lasts_s:.0f} s")
+    if event.kind == "power_cut":
+        _cut_power(world, event)
+        return
     if event.kind == "partition":
         side = frozenset(event.nodes)
         world.walls.append(side)
@@ -110,11 +115,28 @@ def _befall(world: World, event: Event) -> None:
         return
     if not peer.up:
         return
-    peer.stop(torn=event.kind == "power_cut")
+    peer.stop()
     if event.kind == "leave":
         peer.gone = True
+    else:
+        _come_back(world, peer, event.lasts_s)
+
+
+def _cut_power(world: World, event: Event) -> None:
+    """Stop a node in the middle of its next write, which is the worst moment."""
+    peer = world.peers[event.nodes[0]]
+    if not peer.up:
         return
-    world.after(event.lasts_s, lambda: None if peer.up or peer.gone else peer.start())
+    if not peer.is_writing and world.now_s < event.at_s + CUT_WAIT_S and not world.good:
+        world.after(DISK_S / 3, lambda: _cut_power(world, event))
+        return
+    peer.stop(torn=True)
+    world.note(f"node {peer.number:<3} loses power")
+    _come_back(world, peer, event.lasts_s)
+
+
+def _come_back(world: World, peer: Peer, after_s: float) -> None:
+    world.after(after_s, lambda: None if peer.up or peer.gone else peer.start())
 
 
 def _heal(world: World) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from protocol.envelope import open_envelope, seal
-from protocol.keys import SigningKey
 from protocol.policy import Policy
 from protocol.records import Genesis, Metric, Record, TaskRef
 from tests.sim.memo import key_of
@@ -146,6 +145,5 @@ def found(policy: Policy) -> tuple[Record, bytes]:
         policy=policy,
         nonce=bytes(16),
     )
-    founder: SigningKey = key_of(0)
-    envelope = seal(body, key=founder, swarm=None, created_ms=EPOCH_MS - 1_000_000)
+    envelope = seal(body, key=key_of(0), swarm=None, created_ms=EPOCH_MS - 1_000_000)
     return open_envelope(envelope, swarm=None), envelope
