@@ -29,6 +29,7 @@ class Config:
             sandbox.
         agent: `offline`, or `none` for a node that only verifies.
         seed: Seeds the agent's choices; None derives them from the identity.
+        gpu: Whether strangers' code may use this machine's GPU, with the risk that this carries.
         role: `agent`, or `observer` for a node that runs no code and signs no record.
         web: Whether to serve the leaderboard page.
         web_host: IP address to serve it on.
@@ -43,6 +44,7 @@ class Config:
     sandbox: str = "auto"
     agent: str = "offline"
     seed: int | None = None
+    gpu: bool = False
     role: str = "agent"
     web: bool = False
     web_host: str = "127.0.0.1"
@@ -99,7 +101,7 @@ def _checked(path: Path, name: str, value: Any) -> Any:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{path}: {name} must be a whole number")
             return value
-        case "web":
+        case "web" | "gpu":
             if not isinstance(value, bool):
                 raise ConfigError(f"{path}: {name} must be true or false")
             return value

@@ -1,13 +1,17 @@
 """What this machine is, in words that fit a trial record. Costs nothing and asks nobody."""
 
+import logging
 import os
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from node.errors import NodeError
 from protocol.limits import DEVICE_BYTES_MAX
 from protocol.schema import printable
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -42,3 +46,18 @@ def software_version() -> str:
         return version("swarm-node")
     except PackageNotFoundError:
         return "0.0.0"
+
+
+def gpu_for_strangers(root: Path = Path("/dev")) -> tuple[Path, ...]:
+    """The device files that GPU mode shows to strangers' code; the risk is logged.
+
+    Raises:
+        NodeError: There are none, so that the mode cannot be had.
+    """
+    from node.sandbox.gpu import RISK, present_devices
+
+    devices = present_devices(root)
+    if not devices:
+        raise NodeError("GPU mode was asked for, but this machine has no GPU device")
+    _log.warning("%s", RISK)
+    return devices

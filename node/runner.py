@@ -67,6 +67,7 @@ class Runner:
         slots: int,
         random_seed: Callable[[], int],
         token_bytes: npt.NDArray[np.int64] | None = None,
+        devices: tuple[pathlib.Path, ...] = (),
     ) -> None:
         self.slots = slots
         self._sandbox = sandbox
@@ -75,6 +76,7 @@ class Runner:
         self._validation = validation
         self._random_seed = random_seed
         self._token_bytes = token_bytes
+        self._devices = devices
         self._free = trio.CapacityLimiter(slots)
         self._idle: list[Worker] = []
         self._every: set[Worker] = set()
@@ -154,7 +156,9 @@ class Runner:
         self._idle.clear()
 
     async def _new_worker(self, memory_bytes: int) -> Worker:
-        worker = await Worker.start(self._sandbox, self._code, self._train, memory_bytes)
+        worker = await Worker.start(
+            self._sandbox, self._code, self._train, memory_bytes, self._devices
+        )
         self._every.add(worker)
         return worker
 
@@ -316,6 +320,7 @@ async def open_runner(
     stage_home: pathlib.Path,
     slots: int = 1,
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
+    devices: tuple[pathlib.Path, ...] = (),
 ) -> AsyncIterator[Runner]:
     """Opens a runner and kills all of its workers at the end. Use it on the main thread.
 
@@ -325,6 +330,7 @@ async def open_runner(
         stage_home: directory of this program's, into which the worker's code is copied.
         slots: jobs that can run at once, one thread each.
         random_seed: seeds audits; must not be foreseeable by a script.
+        devices: GPU devices that jobs may use, in GPU mode only.
 
     Raises:
         SandboxError: the worker's code cannot be copied.
@@ -339,6 +345,7 @@ async def open_runner(
         slots=slots,
         random_seed=random_seed,
         token_bytes=data.token_bytes,
+        devices=devices,
     )
     try:
         yield runner

@@ -58,7 +58,9 @@ def specification(
     passed: tuple[int, int],
     errors: int,
     memory_bytes: int,
+    *,
     group: int | None = None,
+    devices: tuple[pathlib.Path, ...] = (),
 ) -> SandboxSpec:
     """Describes the worker's sandbox: its code is all that it sees, two files all that it gets.
 
@@ -68,6 +70,7 @@ def specification(
         errors: where the worker's own complaints go.
         memory_bytes: most memory of a job.
         group: descriptor of the control group to run in, if there is one.
+        devices: GPU devices, in GPU mode.
     """
     paths = [str(code), *site.getsitepackages()]
     flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
@@ -79,4 +82,5 @@ def specification(
         pass_fds=passed,
         stderr_fd=errors,
         group_fd=group,
+        devices=devices,
     )

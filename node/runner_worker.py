@@ -103,10 +103,12 @@ class Worker:
         process: subprocess.Popen[bytes],
         control: trio.socket.SocketType,
         group: MemoryGroup | None,
+        devices: tuple[pathlib.Path, ...],
     ) -> None:
         self._process = process
         self._control = control
         self._group = group
+        self._devices = ":".join(map(str, devices))
         self._idle_bytes = 0
         self._inherited_bytes = 0
         self._busy = False
@@ -114,7 +116,12 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, sandbox: Sandbox, code: pathlib.Path, tokens: pathlib.Path, memory_bytes: int
+        cls,
+        sandbox: Sandbox,
+        code: pathlib.Path,
+        tokens: pathlib.Path,
+        memory_bytes: int,
+        devices: tuple[pathlib.Path, ...] = (),
     ) -> Worker:
         """Starts a worker and waits until it is warm. Call from the main thread.
 
@@ -123,6 +130,7 @@ class Worker:
             code: the worker's code, from `stage_code`.
             tokens: file with the training tokens, the only data that it sees.
             memory_bytes: most memory of a job.
+            devices: GPU devices, in GPU mode.
 
         Raises:
             WorkerError: it did not become ready.
@@ -137,7 +145,9 @@ class Worker:
             # Opened here, so that it may lie where the sandbox's user cannot go.
             with tokens.open("rb") as data:
                 passed = (theirs.fileno(), data.fileno())
-                spec = specification(code, passed, errors, memory_bytes, door)
+                spec = specification(
+                    code, passed, errors, memory_bytes, group=door, devices=devices
+                )
                 process = sandbox.popen(spec)
         except BaseException:
             ours.close()
@@ -149,7 +159,7 @@ class Worker:
             theirs.close()
             if door is not None:
                 os.close(door)
-        worker = cls(process, trio.socket.from_stdlib_socket(ours), group)
+        worker = cls(process, trio.socket.from_stdlib_socket(ours), group, devices)
         try:
             await worker._become_ready(errors)
         except BaseException:
@@ -213,7 +223,8 @@ class Worker:
         # The kernel's limit counts what a child inherits from the warm worker, and there is no
         # procfs in the sandbox to read it from.
         memory_bytes = bounds.memory_bytes + self._inherited_bytes
-        command = wire.Command(command.verb, command.settings | {"memory_bytes": memory_bytes})
+        settings = command.settings | {"memory_bytes": memory_bytes} | {"devices": self._devices}
+        command = wire.Command(command.verb, settings)
         event: wire.Event | None = None
         kills = self._limit_group(bounds)
         with contextlib.ExitStack() as stack:

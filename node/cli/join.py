@@ -43,6 +43,10 @@ from node.cli.options import (
     "--agent", type=click.Choice(["offline", "none"]), envvar="SWARM_AGENT",
     help="Who proposes changes; `none` only verifies others'.  [default: offline]",
 )  # fmt: skip
+@click.option(
+    "--gpu", is_flag=True, default=None, envvar="SWARM_GPU",
+    help="Let strangers' code use the GPU: its driver is then within their reach.",
+)  # fmt: skip
 @click.option("--seed", type=int, envvar="SWARM_SEED", help="Seeds the agent's choices.")
 @click.option("--web", is_flag=True, default=None, envvar="SWARM_WEB", help="Serve the page, too.")
 @web_options

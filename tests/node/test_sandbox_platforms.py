@@ -8,9 +8,10 @@ import click
 import pytest
 
 from node.cli.options import require_linux
-from node.config import read_config
+from node.config import Config, read_config
 from node.doctor import wsl_findings
-from node.errors import ConfigError
+from node.errors import ConfigError, NodeError
+from node.hardware import gpu_for_strangers
 from node.sandbox import SandboxError, SandboxLimits, SandboxSpec, SandboxUnavailableError
 from node.sandbox.bubblewrap import Bubblewrap
 from node.sandbox.gpu import RISK, gpu_devices, present_devices
@@ -212,3 +213,18 @@ def test_gpu_mode_lifts_the_limit_of_addresses_only() -> None:
     plain, gpu = (limits_by_kind(**arguments, gpu=gpu) for gpu in (False, True))
     assert plain.keys() - gpu.keys() == {resource.RLIMIT_AS}
     assert gpu.items() <= plain.items()
+
+
+def test_gpu_mode_is_refused_where_there_is_no_gpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(NodeError, match="no GPU device"):
+        gpu_for_strangers(tmp_path)
+    assert RISK not in caplog.text
+    (tmp_path / "nvidia0").touch()
+    assert gpu_for_strangers(tmp_path) == (tmp_path / "nvidia0",)
+    assert RISK in caplog.text
+    settings = tmp_path / "config.toml"
+    settings.write_text("gpu = true", encoding="ascii")
+    assert read_config(settings) == {"gpu": True}
+    assert not Config().gpu

@@ -127,6 +127,7 @@ def confine(settings: dict[str, Any], descriptors: Descriptors, parent_pid: int)
             memory_bytes=int(settings["memory_bytes"]),
             file_bytes=int(settings["weights_bytes"]),
             cpu_s=cpu_s or None,
+            devices=tuple(str(settings["devices"]).split(":")) if settings["devices"] else (),
         ),
         parent_pid=parent_pid,
         keep_fds={0, 1, 2, *(d for d in dataclasses.astuple(descriptors) if d >= 0)},
