@@ -216,6 +216,7 @@ def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
     item = next(iter(found.values()))
     return {
         "kind": "hypothesis",
+        "scorer": ledger.genesis_body.task.scorer,
         **_hypothesis(item),
         "entry": item.entry_id.hex(),
         "rationale": item.body.rationale,

@@ -32,13 +32,17 @@ def show(*, home: Home, identity: str, as_json: bool) -> None:
 
 def _print(value: dict[str, Any]) -> None:
     from node.cli.table import print_fields, safe
+    from node.words import verdict_word
 
     if value["kind"] == "genesis":
         print_fields([(name, str(value[name])) for name in ("id", "title", "val_bpb", "source")])
         return
     names = ("id", "title", "status", "reason", "author", "parent", "entry", "proposer",
              "category", "change", "source")  # fmt: skip
-    fields = [(name, str(value[name])) for name in names]
+    fields = [
+        (name, verdict_word(value[name], value["scorer"]) if name == "status" else str(value[name]))
+        for name in names
+    ]
     if value["gain"] is not None:
         low, high = value["gain_low"], value["gain_high"]
         interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"

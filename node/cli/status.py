@@ -35,6 +35,7 @@ def status(*, home: Home, as_json: bool) -> int:
 
 def _print(value: dict[str, Any], *, running: bool) -> None:
     from node.cli.table import print_fields
+    from node.words import verdict_word
 
     counts = value["hypotheses"]
     worker = value["worker"]
@@ -46,7 +47,9 @@ def _print(value: dict[str, Any], *, running: bool) -> None:
     baseline, metric = value["baseline_val_bpb"], value["head"]["val_bpb"]
     gain = "" if not baseline or not metric else f" ({metric / baseline - 1:+.1%} from the genesis)"
     tried = ", ".join(
-        f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count
+        f"{count} {verdict_word(word, value['scorer']).replace('_', ' ')}"
+        for word, count in counts.items()
+        if count
     )
     needed = value["members_needed"]
     few = f" of the {needed} that a merge takes" if value["members"] < needed else ""

@@ -164,7 +164,7 @@ def test_bits_are_per_real_byte_and_special_tokens_do_not_count() -> None:
     assert scoring.score().metric_micro == pytest.approx(2 * np.log2(258) / 4 * 1e6, abs=1)
 
 
-def _bpe_task(directory: Path) -> Path:
+def write_bpe_task(directory: Path) -> Path:
     """The tiny task with a vocabulary, its train and test text encoded, validation as tokens."""
     write_task(directory)
     (directory / "vocab").write_bytes(RANKS)
@@ -192,7 +192,7 @@ def _bpe_task(directory: Path) -> Path:
 
 
 def test_a_task_with_a_vocabulary_is_encoded_by_its_founder(tmp_path: Path) -> None:
-    task = load_task(_bpe_task(tmp_path))
+    task = load_task(write_bpe_task(tmp_path))
     assert check_directory(tmp_path) == []
     assert set(task.pins) == {"train", "validation", "test", "vocabulary"}
     content = unpack(tmp_path, task.pins["train"])
