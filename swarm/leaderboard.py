@@ -1,7 +1,6 @@
 """Leaderboard rows: the lineage, and what each author gave to it. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swarm.ledger import Ledger
@@ -41,7 +40,7 @@ def author_rows(ledger: Ledger) -> list[AuthorRow]:
     items = list(ledger.hypotheses())
     work = verifiers_of(items)
     path = [entry for entry in ledger.lineage() if entry.hypothesis is not None]
-    shares = _shares(path, ledger.entries)
+    shares = merged_gains(ledger)
     authors = {item.author for item in items} | work.keys()
     entries = Counter(entry.author for entry in path)
     proposed = Counter(item.author for item in items)
@@ -60,11 +59,13 @@ def author_rows(ledger: Ledger) -> list[AuthorRow]:
     return sorted(rows, key=lambda row: (-row.gain_micro, -row.pairs_verified, row.author))
 
 
-def _shares(path: Sequence[Entry], entries: Mapping[bytes, Entry]) -> dict[bytes, int]:
-    """Merged gain by author, in millionths."""
+def merged_gains(ledger: Ledger) -> dict[bytes, int]:
+    """Each author's share of the gains on the path to the head, in millionths."""
     shares: dict[bytes, int] = {}
-    for entry in path:
-        combined = {entries[parent].author for parent in entry.parents[1:]}
+    for entry in ledger.lineage():
+        if entry.hypothesis is None:
+            continue
+        combined = {ledger.entries[parent].author for parent in entry.parents[1:]}
         credited = {entry.author} | combined
         for author in credited:
             shares[author] = shares.get(author, 0) + (entry.gain_micro or 0) // len(credited)

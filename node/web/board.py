@@ -74,6 +74,8 @@ class Board:
         self._ledger: Ledger | None = None
         self._dirty: set[bytes] = set()
         self._all_dirty = True
+        self._moved_heads: set[str] = set()
+        self._merged_ms: dict[bytes, int] = {}
         self._agents_stale = True
         self._agents_at_ms = 0
 
@@ -85,7 +87,9 @@ class Board:
                     self._dirty.add(identity)
                 case VerdictChanged(hypothesis=identity):
                     self._dirty.add(identity)
-                case HeadChanged() | MemberAdded() | AuthorVoided():
+                case HeadChanged(before=before, after=after):
+                    self._moved_heads |= {before.hex(), after.hex()}
+                case MemberAdded() | AuthorVoided():
                     self._all_dirty = True
                 case _:
                     assert_never(event)
@@ -102,15 +106,7 @@ class Board:
             self._ledger, self._all_dirty = ledger, True
             known = {identity.hex() for identity in ledger.entries}
             self.entries = {name: row for name, row in self.entries.items() if name in known}
-        whole, self._all_dirty = self._all_dirty, False
-        wanted = [item.id for item in ledger.hypotheses()] if whole else list(self._dirty)
-        dirty = bool(wanted) or whole
-        self._dirty = set()
-        merged_ms = {
-            entry.hypothesis: entry.merged_ms
-            for entry in ledger.entries.values()
-            if entry.hypothesis is not None
-        }
+        wanted, merged_ms = self._take_dirty(ledger)
         changed: list[Row] = []
         for start in range(0, len(wanted), SLICE):
             for identity in wanted[start : start + SLICE]:
@@ -125,15 +121,40 @@ class Board:
         change: dict[str, Any] = {}
         if changed:
             change["hypotheses"] = changed
-        entries = self._renew_entries(ledger) if dirty else []
+        entries = self._renew_entries(ledger) if wanted or not self.entries else []
         if entries:
             change["entries"] = entries
-        self._agents_stale |= dirty
+        self._agents_stale |= bool(wanted)
         if self._renew_agents(ledger):
             change["agents"] = self.agents
         if change:
             self.revision += 1
         yield change
+
+    def _take_dirty(self, ledger: Ledger) -> tuple[list[bytes], dict[bytes, int]]:
+        """Hypotheses to describe again, and when each merged one was merged.
+
+        Where a hypothesis stands also depends on whether its parent is the head and whether it is
+        an entry; a new head changes both for a few of them.
+        """
+        merged_ms = {
+            entry.hypothesis: entry.merged_ms
+            for entry in ledger.entries.values()
+            if entry.hypothesis is not None
+        }
+        if self._all_dirty:
+            wanted = [item.id for item in ledger.hypotheses()]
+        else:
+            changed = {name for name, _ in merged_ms.items() ^ self._merged_ms.items()}
+            moved = {
+                bytes.fromhex(name)
+                for name, item in self.facts.items()
+                if self._moved_heads and item.row["parent"] in self._moved_heads
+            }
+            wanted = list(self._dirty | changed | moved)
+        self._all_dirty, self._dirty, self._moved_heads = False, set(), set()
+        self._merged_ms = merged_ms
+        return wanted, merged_ms
 
     def _renew_entries(self, ledger: Ledger) -> list[Row]:
         path = {entry.id for entry in ledger.lineage()}
@@ -150,7 +171,7 @@ class Board:
         if not self._agents_stale or 0 <= now_ms - self._agents_at_ms < _AGENTS_EVERY_MS:
             return False
         self._agents_stale, self._agents_at_ms = False, now_ms
-        agents = rows.agent_rows(ledger)
+        agents = rows.agent_rows(ledger, self.facts.values())
         if agents == self.agents:
             return False
         self.agents = agents

@@ -5,6 +5,7 @@ them was written by peers and is passed on as it is; whoever shows it must show 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
@@ -14,7 +15,7 @@ from node.activity import Work
 from node.presences import ALIVE_S, Heard
 from protocol.records import Record, Trial
 from swarm.hypotheses import HypothesisView
-from swarm.leaderboard import AuthorRow, author_rows
+from swarm.leaderboard import merged_gains
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
 
@@ -43,6 +44,7 @@ class Facts:
         trials: Number of its trials.
         freedom: Degrees of freedom of `squares`.
         squares: Sum of squared deviations of the child's metric over seeds, in units squared.
+        verified_by: Who ran each counted pair, in hexadecimal.
     """
 
     row: Row
@@ -50,6 +52,7 @@ class Facts:
     trials: int
     freedom: int
     squares: float
+    verified_by: tuple[str, ...]
 
 
 def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
@@ -108,6 +111,7 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         trials=len(trials),
         freedom=max(0, len(measured) - 1),
         squares=sum((value - mean) ** 2 for value in measured),
+        verified_by=tuple(record.author.hex() for record, _ in trials if record.id in counted),
     )
 
 
@@ -141,21 +145,30 @@ def entry_row(entry: Entry, *, on_path: bool) -> Row:
     }
 
 
-def agent_rows(ledger: Ledger) -> list[Row]:
+def agent_rows(ledger: Ledger, facts: Iterable[Facts]) -> list[Row]:
     """What every agent gave to the swarm, the largest merged gain first."""
-    return [_agent_row(row, ledger) for row in author_rows(ledger)]
-
-
-def _agent_row(row: AuthorRow, ledger: Ledger) -> Row:
-    return {
-        "id": row.author.hex(),
-        "member": ledger.is_member(row.author),
-        "merged_gain": unit(row.gain_micro),
-        "entries": row.entries,
-        "hypotheses": row.hypotheses,
-        "refuted": row.refuted,
-        "pairs_verified": row.pairs_verified,
-    }
+    proposed: Counter[str] = Counter()
+    refuted: Counter[str] = Counter()
+    verified: Counter[str] = Counter()
+    for item in facts:
+        proposed[item.row["author"]] += 1
+        refuted[item.row["author"]] += item.row["status"] == "refuted"
+        verified.update(item.verified_by)
+    gains = {author.hex(): gain_micro for author, gain_micro in merged_gains(ledger).items()}
+    entries = Counter(entry.author.hex() for entry in ledger.lineage() if entry.hypothesis)
+    rows: list[Row] = [
+        {
+            "id": author,
+            "member": ledger.is_member(bytes.fromhex(author)),
+            "merged_gain": unit(gains.get(author, 0)),
+            "entries": entries[author],
+            "hypotheses": proposed[author],
+            "refuted": refuted[author],
+            "pairs_verified": verified[author],
+        }
+        for author in proposed.keys() | verified.keys()
+    ]
+    return sorted(rows, key=lambda row: (-row["merged_gain"], -row["pairs_verified"], row["id"]))
 
 
 def swarm_row(ledger: Ledger) -> Row:

@@ -261,6 +261,8 @@ export class Chart {
         ctx.moveTo(px + arm, py - arm); ctx.lineTo(px - arm, py + arm);
       } else if (edge) {
         ctx.moveTo(px - radius, py + radius); ctx.lineTo(px, py - radius); ctx.lineTo(px + radius, py + radius);
+      } else if (many && group === "screened_out") {
+        ctx.rect(px - radius, py - radius, 2 * radius, 2 * radius);
       } else {
         ctx.moveTo(px + radius, py);
         ctx.arc(px, py, radius, 0, 2 * Math.PI);

@@ -11,6 +11,7 @@ export class Feed {
   constructor(store) {
     this.store = store;
     this.newest = 0;
+    this.oldest = 1;
   }
 
   update(changed) {
@@ -41,12 +42,14 @@ export class Feed {
   }
 
   drawFeed() {
+    // What was too old to be shown once stays so: only newer things come.
     const happened = [];
     for (const row of this.store.rows.values()) {
-      for (const [kind, at] of moments(row)) if (at) happened.push({ kind, at, row });
+      for (const [kind, at] of moments(row)) if (at >= this.oldest) happened.push({ kind, at, row });
     }
     happened.sort((a, b) => b.at - a.at);
     const shown = happened.slice(0, SHOWN);
+    if (shown.length === SHOWN) this.oldest = shown[SHOWN - 1].at;
     put(byId("feed"), shown.map((item) => this.feedItem(item, this.newest > 0 && item.at > this.newest)));
     if (shown.length) this.newest = shown[0].at;
   }

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from node.web import rows
+from node.web.board import Board
 from node.web.http import Request, Response
 from node.web.openapi import openapi_document
 from node.web.rows import POINT_COLUMNS
+from swarm.events import MemberAdded
+from swarm.leaderboard import author_rows
 from tests.node.web.scenes import Scene, make_scene
 from tests.swarm.helpers import arm, key
 
@@ -222,6 +226,41 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
     assert "entries" not in change
     scene.outcome(hypothesis, key(1), 0, 0, purpose="screen", child=arm(None, "diverged"))
     assert [row["status"] for row in scene.settle()["hypotheses"]] == ["crashed"]
+
+
+def test_a_board_that_was_kept_up_says_what_a_new_one_would(tmp_path: Path) -> None:
+    kept = make_scene(tmp_path / "blobs", hypotheses=2, seed=9)
+    kept.settle()
+    for _ in range(40):
+        kept.live_through(1, merge_share=0.3)
+        kept.settle()
+    kept.branch(kept.ledger.lineage()[-3].id, author=2, gain_micro=900_000)
+    kept.settle()
+    fresh = Board(kept.board.source)
+    fresh.renew_now()
+    assert kept.ledger.head.title == "The road not taken", "fork choice has moved to the branch"
+    assert kept.board.ordered() == fresh.ordered()
+    assert kept.board.lineage() == fresh.lineage()
+    kept.swarm.clock_ms += 10_000
+    kept.propose(key(1))
+    kept.settle()
+    fresh.renew_now()
+    assert rows.agent_rows(kept.ledger, kept.board.facts.values()) == kept.board.agents
+
+
+def test_agents_are_what_the_leaderboard_says(scene: Scene) -> None:
+    scene.swarm.clock_ms += 10_000
+    scene.board.note([MemberAdded(key(1).public)])
+    scene.settle()
+    told = {agent["id"]: agent for agent in scene.board.agents}
+    for row in author_rows(scene.ledger):
+        agent = told[row.author.hex()]
+        assert agent["merged_gain"] == row.gain_micro / 1e6
+        assert agent["entries"] == row.entries
+        assert agent["hypotheses"] == row.hypotheses
+        assert agent["refuted"] == row.refuted
+        assert agent["pairs_verified"] == row.pairs_verified
+    assert len(told) == len(author_rows(scene.ledger))
 
 
 def test_vendored_files_are_the_ones_that_are_listed() -> None:
