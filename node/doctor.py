@@ -19,7 +19,7 @@ from node.errors import IdentityError, NodeError
 from node.founding import load_genesis
 from node.home import Home
 from node.identity import load_identity
-from node.sandbox import SandboxUnavailableError
+from node.sandbox import SandboxUnavailableError, make_group
 from node.sandbox.remedies import WSL_1_REMEDY, WSL_INTEROP_REMEDY, SystemFacts
 from node.sandbox.selection import examine
 from node.store import RecordStore
@@ -112,6 +112,14 @@ def _check_sandbox(_home: Home) -> Iterator[Finding]:
         yield Finding(name, "warning" if report.chosen else "problem", problem, backend.remedy)
     if report.chosen is None:
         yield Finding("sandbox", "problem", "none works, so no script of others runs here")
+        return
+    group = make_group()
+    if group is None:
+        text = "by the kernel for each process, and by watching all of them ten times a second"
+    else:
+        text = "by a control group, for all processes together"
+        group.remove()
+    yield Finding("memory limit", "ok", text)
 
 
 def _check_home(home: Home) -> Iterator[Finding]:

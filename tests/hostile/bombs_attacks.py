@@ -142,7 +142,7 @@ def memory_system_v(world: World) -> str:
     return f"{world.bomb_bytes >> 20} MiB"
 
 
-@attack("bombs")
+@attack("bombs", needs_root=True)
 def memory_locked(world: World) -> str:
     """Lock memory so that it cannot be swapped out."""
     memory = mmap.mmap(-1, 16 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -151,7 +151,7 @@ def memory_locked(world: World) -> str:
     return "locked 16 MiB"
 
 
-@attack("bombs")
+@attack("bombs", needs_root=True)
 def memory_in_pipes(world: World) -> str:
     """Keep memory in the buffers of many pipes."""
     held, block = 0, bytes(1 << 20)

@@ -15,7 +15,10 @@ NOT_IN_KERNEL = (
 )
 """What a kernel answers that was built without a feature: then there is nothing to attack."""
 MARK_OF_JOB = "stopped by the job"
-STOPPED, ABSENT, WORKS, ROOT_ONLY = "stopped", "not in this kernel", "works", "needs root"
+NOT_ALLOWED = ("Operation not permitted", "Permission denied")
+"""What an ordinary user hears, or root in a container: the attack would take more rights."""
+STOPPED, WORKS = "stopped", "works"
+ABSENT, NEEDS_RIGHTS = "not in this kernel", "needs more rights"
 EFFECTS_OF_CONTROL = (
     "files",
     "memory",
@@ -35,8 +38,8 @@ def control_word(attack: Attack, result: Result, *, root: bool) -> str:
         return WORKS if not result.got.startswith("unforeseen") else result.got
     if any(answer in result.how for answer in NOT_IN_KERNEL):
         return ABSENT
-    if attack.needs_root and not root:
-        return ROOT_ONLY
+    if (attack.needs_root and not root) or any(answer in result.how for answer in NOT_ALLOWED):
+        return NEEDS_RIGHTS
     return f"DOES NOT WORK ({result.how})"
 
 
@@ -68,7 +71,7 @@ def rows(
 
 def problems(table: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[str]:
     """Return every reason why the suite has failed; an empty list is what one wants."""
-    fine = {WORKS, ABSENT, ROOT_ONLY}
+    fine = {WORKS, ABSENT, NEEDS_RIGHTS}
     found = [f"{row[0]}: the control {row[1]}" for row in table if row[1] not in fine]
     found += [f"{row[0]}: {cell}" for row in table for cell in row[2:] if cell.startswith("BROKEN")]
     control, *confined = columns
