@@ -213,10 +213,14 @@ async def test_nobody_at_home_is_an_outcome(tmp_path: Path) -> None:
 async def test_no_request_is_made_that_could_pass_the_budget(tmp_path: Path) -> None:
     caps = Caps(microusd=450_000, microusd_per_day=100_000_000)
     async with world(tmp_path, message(), caps=caps) as w:
-        with pytest.raises(TroubleError, match="agent_max_usd") as caught:
+
+        async def spend_all() -> None:
             for _ in range(20):
                 await w.ask()
                 assert w.spent <= caps.microusd
+
+        with pytest.raises(TroubleError, match="agent_max_usd") as caught:
+            await spend_all()
         assert caught.value.kind == "budget"
         assert w.spent == len(w.api.requests) * TRUE_COST > 0
         assert len(w.api.requests) < 10

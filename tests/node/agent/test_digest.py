@@ -74,7 +74,7 @@ def test_the_digest_says_what_holds_what_failed_and_what_is_due() -> None:
     }  # fmt: skip
     assert section(text, "refuted")[1]["gain"] == -0.09
     assert section(text, "crashed")[0]["gain"] is None
-    assert "8 changes were tried so far, 5 of them on this head" in text
+    assert "8 changes were tried so far, 4 of them on this head" in text
     assert "Peers are running 1 changes" in text
 
 
@@ -87,7 +87,7 @@ def test_no_text_of_a_peer_changes_the_form_of_the_digest(attack: str, status: s
     assert all(line.isprintable() and line.isascii() for line in hostile.splitlines())
 
 
-@given(st.lists(st.text(), max_size=20))
+@given(st.lists(st.text(), max_size=6))
 def test_no_text_at_all_changes_the_form(texts: list[str]) -> None:
     honest = memory_digest(view(*[experience() for _ in texts]), SECRET)
     hostile = memory_digest(view(*[experience(text=text) for text in texts]), SECRET)
@@ -120,9 +120,8 @@ def test_comments_reasons_and_answers_stay_within_their_marks(attack: str) -> No
 
 def test_a_mark_needs_the_secret_and_stays_while_the_text_does() -> None:
     assert fenced("script", HEAD, SECRET) == fenced("script", HEAD, SECRET)
-    marks = {
-        fenced("script", text, key)[10:26] for text in ("a", "b") for key in (SECRET, b"other")
-    }
+    pairs = [(text, key) for text in ("a", "b") for key in (SECRET, b"other")]
+    marks = {fenced("script", text, key)[10:26] for text, key in pairs}
     assert len(marks) == 4
 
 
@@ -145,7 +144,5 @@ def test_quoted_text_is_one_bounded_line(attack: str) -> None:
 
 def test_a_script_is_shown_as_it_is_but_for_what_does_not_print() -> None:
     assert printable_script(HEAD) == HEAD
-    assert (
-        printable_script("a\x1b[2J\u202e\tb\n")
-        == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}\tb\n"
-    )
+    mark = "\N{REPLACEMENT CHARACTER}"
+    assert printable_script("a\x1b[2J\u202e\tb\n") == f"a{mark}[2J{mark}\tb\n"
