@@ -20,7 +20,7 @@ from node.screening import Screener
 from node.suggestions import Suggestions
 from node.workbench import Tools, Watch
 from swarm.memory import ExperienceStatus, experiences
-from swarm.merge_queue import original_of
+from swarm.merge_queue import names_rebase, original_of
 from swarm.source import SourceError, source_digest
 
 _TAIL_CHARS: Final = 2_000
@@ -135,8 +135,11 @@ class Explorer:
                 digest = await self._change_digest(item.source)
                 if digest is not None:
                     tried[digest] = item.status
-            # Agents know a change by its own name, not as the rebase of a record.
-            change = original_of(ledger, ledger.hypothesis(item.hypothesis)).body.origin.change
+            change = item.change
+            if names_rebase(change):
+                # Agents know a change by its own name, not as the rebase of a record.
+                original = original_of(ledger, ledger.hypothesis(item.hypothesis))
+                change = original.body.origin.change
             seen.append(
                 Experience(
                     kind=item.category,

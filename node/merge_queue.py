@@ -23,7 +23,6 @@ from node.agent.proposal import (
     ResearchView,
     one_line,
 )
-from node.materials import ScriptUnavailableError
 from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError, merge_scripts
 from node.workbench import Tools
 from swarm.hypotheses import HypothesisView
@@ -228,10 +227,10 @@ class MergeQueue:
             base = source_of(self._tools.ledger, item.body.parents[0])
             if base is None:
                 return None
-            try:
-                before = await self._tools.materials.script(base)
-                after = await self._tools.materials.script(item.body.source)
-            except ScriptUnavailableError:
+            # The steward fetches every script; a missing one must not keep a worker waiting here.
+            before = self._tools.materials.local_script(base)
+            after = self._tools.materials.local_script(item.body.source)
+            if before is None or after is None:
                 return None
             try:
                 result = await trio.to_thread.run_sync(merge_scripts, before, merged.source, after)

@@ -170,6 +170,11 @@ def rebase_change(identity: bytes) -> str:
     return f"{_REBASE}{identity.hex()}"
 
 
+def names_rebase(change: str) -> bool:
+    """Whether an origin's change is that of a rebase."""
+    return _REBASE_PATTERN.fullmatch(change) is not None
+
+
 def rebased_from(item: HypothesisView) -> bytes | None:
     """The hypothesis that this one says to be a rebase of."""
     found = _REBASE_PATTERN.fullmatch(item.body.origin.change)

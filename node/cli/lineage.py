@@ -22,19 +22,24 @@ def lineage(context: click.Context, *, home: Home, as_json: bool) -> None:
         return
     try:
         entries = ask(home.control, "lineage")
+        fallen = ask(home.control, "status")["rolled_back"]
     except NotRunningError:
         from node import view
         from node.offline import fold_home
 
-        entries = view.lineage(fold_home(home))
+        ledger = fold_home(home)
+        entries, fallen = view.lineage(ledger), view.rolled_back(ledger)
     if as_json:
         print_json(entries)
         return
     from rich.console import Console
 
+    from node.cli.table import safe
     from node.demo_display import lineage_table
 
     Console().print(lineage_table(entries, {}))
+    for item in fallen:
+        click.echo(safe(f"rolled back: “{item['title']}” is {item['status']}: {item['reason']}"))
 
 
 @lineage.command()

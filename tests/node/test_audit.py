@@ -11,7 +11,7 @@ from node.home import Home
 from protocol.envelope import seal
 from protocol.records import Record, Trial
 from tests.node.scripted import GENESIS_SCRIPT, ScriptedSwarm
-from tests.swarm.helpers import entry_of, key, steady
+from tests.swarm.helpers import arm, entry_of, key, steady
 
 GAIN = 100_000
 
@@ -68,6 +68,21 @@ def test_the_command_prints_it_and_exits(tmp_path: Path) -> None:
     # Options of the group are no options of its command.
     wrong = CliRunner().invoke(lineage, [*options, "verify"])
     assert wrong.exit_code == 2
+
+
+def test_the_lineage_tells_what_was_rolled_back(tmp_path: Path) -> None:
+    swarm = two_entries()
+    verifiers = [key(2), key(3)]
+    swarm.scripts["shaky"] = GENESIS_SCRIPT.replace("64", "72")
+    shaky = swarm.hypothesis("shaky", key(1))
+    trials = swarm.trials(shaky, verifiers, steady(GAIN, 8))
+    swarm.merge(shaky, key(1), trials)
+    swarm.trial(shaky, key(4), 0, 0, child=arm(None, "crashed"))
+    home = swarm.write(tmp_path / "home")
+    assert faults(audit_home(home)) == []
+    result = CliRunner().invoke(lineage, ["--home", str(home.root)])
+    assert "rolled back: “shaky” is refuted: " in result.output
+    assert "crashed" in result.output
 
 
 def _edit(home: Home, statement: str, *values: object) -> None:
