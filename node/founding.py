@@ -36,12 +36,14 @@ class Founding:
         task_directory: The task.
         tier: Its tier.
         policy: The rules. The tier's own smallest gain of interest replaces `tau_micro`.
+        tau_micro: Replaces that of the tier, as measured by `swarm-node calibrate`.
     """
 
     name: str
     task_directory: Path
     tier: str
     policy: Policy
+    tau_micro: int | None = None
 
 
 def found_swarm(home: Home, founding: Founding) -> Record:
@@ -92,7 +94,7 @@ def _genesis(task: Task, founding: Founding) -> Genesis:
             for name, split in sorted(task.pins.items())
         ),
         source=hashlib.sha256(task.genesis_script(tier.name).encode()).digest(),
-        policy=replace(founding.policy, tau_micro=tier.tau_micro),
+        policy=replace(founding.policy, tau_micro=founding.tau_micro or tier.tau_micro),
         nonce=os.urandom(16),
     )
 

@@ -1,5 +1,7 @@
 """`swarm-node init`: found a swarm."""
 
+from dataclasses import replace
+
 import click
 
 from node.cli.options import Home, find_task, home_option, json_option, print_json, task_option
@@ -18,15 +20,34 @@ from node.cli.options import Home, find_task, home_option, json_option, print_js
     help="The rules of evidence: `demo` for three members or more who trust each other, `lab` for"
     " six or more, of whom two may lie.",
 )
+@click.option(
+    "--tau-micro", type=click.IntRange(1, 10**9), metavar="N",
+    help="Smallest gain that matters, in millionths; see calibrate.  [default: the tier's]",
+)  # fmt: skip
+@click.option(
+    "--cost-ratio-permille", type=click.IntRange(1_000, 100_000), metavar="N",
+    help="Most that a change may cost, in thousandths of the genesis script.",
+)  # fmt: skip
 @json_option
-def init(*, home: Home, name: str, task: str, tier: str, policy: str, as_json: bool) -> None:
+def init(
+    *,
+    home: Home,
+    name: str,
+    task: str,
+    tier: str,
+    policy: str,
+    tau_micro: int | None,
+    cost_ratio_permille: int | None,
+    as_json: bool,
+) -> None:
     """Found a swarm in a home directory. Start it with `swarm-node join`."""
     from node.founding import Founding, found_swarm
     from protocol.policy import POLICIES
 
-    founding = Founding(
-        name=name, task_directory=find_task(task), tier=tier, policy=POLICIES[policy]
-    )
+    rules = POLICIES[policy]
+    if cost_ratio_permille is not None:
+        rules = replace(rules, cost_ratio_permille=cost_ratio_permille)
+    founding = Founding(name, find_task(task), tier, rules, tau_micro)
     genesis = found_swarm(home, founding)
     if as_json:
         print_json({"swarm_id": genesis.id.hex(), "home": str(home.root), "name": name})

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "paths": ("node.cli.paths", "Show where this node keeps its things."),
     "doctor": ("node.cli.doctor", "Check the sandbox, the store and the machine; say what to do."),
     "task": ("node.cli.task", "Check a task, or import an autoresearch repository."),
+    "calibrate": ("node.cli.calibrate", "Measure a task's noise; propose policy values."),
     "run-task": ("node.cli.run_task", "Train one script locally and print its metric."),
 }
 

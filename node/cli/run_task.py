@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,7 @@ import click
 from node.cli.options import json_option, print_json, require_linux
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import trio
+    from collections.abc import Callable
 
     from trainer.job import Job, Outcome, Progress
     from trainer.task import Task
@@ -90,64 +86,13 @@ def _what_to_run(path: Path, tier: str) -> tuple[Task, Path, str]:
         raise click.UsageError(f"cannot read {path}: {error}") from error
 
 
-def _cache() -> Path:
-    """Where unpacked data is kept between runs; it can be deleted at any time."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "swarm-node"
-
-
 def _train(task: Task, directory: Path, job: Job, split: str) -> Outcome:
-    import trio
+    from node.cli.local_runner import with_runner
 
-    from node.errors import NodeError
-    from node.runner import open_runner
-    from node.runner_data import run_data, wanted
-    from node.sandbox import SandboxError, select_sandbox
-    from trainer.data import cached
-
-    async def train() -> Outcome | None:
-        files = {
-            name: cached(_cache() / "data", directory, task.pins[name])
-            for name in wanted(task, split)
-        }
-        outcome = None
-        with (
-            _ProgressBar() as show,
-            trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
-        ):
-            async with (
-                open_runner(
-                    sandbox,
-                    data=run_data(task, files, _cache() / "worker", split),
-                    stage_home=_cache() / "worker",
-                ) as runner,
-                trio.open_nursery() as nursery,
-            ):
-                # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
-                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-                outcome = await runner.run(job, on_progress=show)
-                nursery.cancel_scope.cancel()
-        return outcome
-
-    try:
-        sandbox = select_sandbox()
-        outcome = trio.run(train)
-    except (SandboxError, NodeError) as error:
-        raise click.ClickException(str(error)) from error
-    except BaseExceptionGroup as group:
-        # The nursery hands on one fault of the runner in a group.
-        known, other = group.split((SandboxError, NodeError))
-        if known is None or other is not None:
-            raise
-        raise click.ClickException(str(known.exceptions[0])) from group
-    if outcome is None:
-        raise click.Abort
-    return outcome
-
-
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
+    with _ProgressBar() as show:
+        return with_runner(
+            task, directory, lambda runner: runner.run(job, on_progress=show), split=split
+        )
 
 
 class _ProgressBar:

@@ -1,0 +1,101 @@
+"""A runner for commands that train on this machine without a swarm.
+
+It knows where unpacked data is cached, turns Ctrl-C into an ordinary cancellation, and makes a
+broken sandbox one line of text.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import trio
+
+    from node.runner import Runner
+    from trainer.task import Task
+
+T = TypeVar("T")
+
+
+def cache_directory() -> Path:
+    """Where unpacked data is kept between runs; it can be deleted at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "swarm-node"
+
+
+def with_runner(
+    task: Task,
+    directory: Path,
+    work: Callable[[Runner], Awaitable[T]],
+    *,
+    split: str = "validation",
+    slots: int = 1,
+) -> T:
+    """Does some work with a runner on a task's data.
+
+    Args:
+        task: The task.
+        directory: Where its data is.
+        work: Gets the runner.
+        split: What is scored.
+        slots: Jobs that can run at once.
+
+    Raises:
+        DataError: The data cannot be had.
+        ClickException: The sandbox or a worker cannot be started.
+        Abort: The user interrupted.
+    """
+    import trio
+
+    from node.errors import NodeError
+    from node.runner import open_runner
+    from node.runner_data import run_data, wanted
+    from node.sandbox import SandboxError, select_sandbox
+    from trainer.data import cached
+
+    async def go() -> list[T]:
+        files = {
+            name: cached(cache_directory() / "data", directory, task.pins[name])
+            for name in wanted(task, split)
+        }
+        done: list[T] = []
+        home = cache_directory() / "worker"
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with (
+                open_runner(
+                    sandbox, data=run_data(task, files, home, split), stage_home=home, slots=slots
+                ) as runner,
+                trio.open_nursery() as nursery,
+            ):
+                # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
+                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+                done.append(await work(runner))
+                nursery.cancel_scope.cancel()
+        return done
+
+    try:
+        sandbox = select_sandbox()
+        done = trio.run(go)
+    except (SandboxError, NodeError) as error:
+        raise click.ClickException(str(error)) from error
+    except BaseExceptionGroup as group:
+        # The nursery hands on one fault of the runner in a group.
+        known, other = group.split((SandboxError, NodeError))
+        if known is None or other is not None:
+            raise
+        raise click.ClickException(str(known.exceptions[0])) from group
+    if not done:
+        raise click.Abort
+    return done[0]
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
