@@ -18,8 +18,9 @@ _FILE_BYTES_MAX = 1 << 20
 def propose(*, home: Home, file: Path, title: str, rationale: str, as_json: bool) -> None:
     """Have the running node test FILE, a changed copy of the head's script.
 
-    `swarm-node lineage export` writes that script as train.py. The node checks it at once and screens it before its agent's own ideas. What comes of it is
-    published like any other hypothesis, with a person as its proposer.
+    `swarm-node lineage export` writes that script as train.py. The node checks the change at once
+    and screens it before its agent's own ideas; what comes of it is published like any other
+    hypothesis, with a person as its proposer.
     """
     from node.cli.table import safe
     from node.control import ask
