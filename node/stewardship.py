@@ -149,17 +149,18 @@ class Steward:
     # -- scripts --------------------------------------------------------------------------------
 
     async def _keep_scripts(self, changed: Callable[[], trio.Event]) -> None:
-        """Fetch the script of every hypothesis, so that none is lost when its author leaves."""
+        """Fetch every script, so that none is lost when its author leaves."""
         done: set[bytes] = set()
         while True:
             event = changed()
             missing = False
-            for view in list(self._ledger.hypotheses()):
-                if view.body.source in done:
+            hypotheses = self._ledger.hypotheses()
+            for source in [self._ledger.root.source, *(view.body.source for view in hypotheses)]:
+                if source in done:
                     continue
                 try:
-                    await self._materials.script(view.body.source)
-                    done.add(view.body.source)
+                    await self._materials.script(source)
+                    done.add(source)
                 except ScriptUnavailableError:
                     missing = True
                 except StoreError as error:
