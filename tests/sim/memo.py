@@ -19,9 +19,9 @@ from protocol.policy import Policy
 from protocol.records import Record
 from swarm.verdict import Pair, Verdict, conclude
 
-HELD_ENVELOPES_MAX: Final = 40
-HELD_MAX: Final = 32
-HELD_PER_AUTHOR_MAX: Final = 16
+HELD_ENVELOPES_MAX: Final = 110
+HELD_MAX: Final = 96
+HELD_PER_AUTHOR_MAX: Final = 24
 CLAIMS_MAX: Final = 64
 """Small bounds: hostile nodes reach them, as they would reach the real ones in hours."""
 

@@ -271,7 +271,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "waiting_unbounded": Plant(
         "Held records are kept without bound",
-        frozenset({"memory"}),
+        frozenset({"memory", "crash"}),
         _waiting_unbounded,
     ),
     "pairs_repeated": Plant(
@@ -296,7 +296,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "endless_pairs": Plant(
         "Pairs that decided nothing are not counted towards the cap",
-        frozenset({"quiet", "endless"}),
+        frozenset({"quiet", "endless", "crash"}),
         _endless_pairs,
     ),
     "trusting_decoder": Plant(
