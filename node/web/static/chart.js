@@ -288,10 +288,13 @@ export class Chart {
     ctx.textBaseline = "alphabetic";
     ctx.textAlign = "left";
     const taken = [];
-    const wanted = points.filter((point) => point.labelled).sort((a, b) => (b.row.gain ?? 0) - (a.row.gain ?? 0));
+    const narrow = bbox.width < 480 * scale;
+    const longest = narrow ? 20 : LABEL;
+    const wanted = points.filter((point) => point.labelled).sort((a, b) => (b.row.gain ?? 0) - (a.row.gain ?? 0))
+      .slice(0, narrow ? 4 : 40);
     for (const point of wanted) {
       const title = inert(point.row.title, 200);
-      const text = title.length > LABEL ? `${title.slice(0, LABEL - 1)}…` : title;
+      const text = title.length > longest ? `${title.slice(0, longest - 1)}…` : title;
       const width = ctx.measureText(text).width;
       const height = 14 * scale;
       // Hypotheses crowd on the worse side of the line, so a label goes to the better one.

@@ -85,18 +85,23 @@ export class Tree {
   }
 }
 
-/** Lane 0 is the path to the head; every branch beside it gets a lane of its own, up to a few. */
+/** Lane 0 is the path to the head; a branch beside it takes the nearest lane that is free there. */
 function assignLanes(entries) {
   const lanes = new Map();
-  const used = new Map();
-  let next = 1;
+  const row = new Map(entries.map((entry, index) => [entry.id, index]));
+  const continued = new Set();
+  const reach = new Array(LANES_MAX).fill(Infinity);
   for (const entry of [...entries].reverse()) {
-    if (entry.on_path) { lanes.set(entry.id, 0); continue; }
     const parent = entry.parents[0];
-    const inherited = lanes.get(parent) ?? 0;
-    if (inherited > 0 && !used.has(parent)) lanes.set(entry.id, inherited);
-    else { lanes.set(entry.id, next); next = (next % (LANES_MAX - 1)) + 1; }
-    used.set(parent, true);
+    let lane = 0;
+    if (!entry.on_path) {
+      lane = continued.has(parent) ? 0 : lanes.get(parent) ?? 0;
+      if (!lane) lane = reach.findIndex((top, index) => index > 0 && top >= (row.get(parent) ?? 0));
+      if (lane < 0) lane = LANES_MAX - 1;
+      continued.add(parent);
+      reach[lane] = row.get(entry.id);
+    }
+    lanes.set(entry.id, lane);
   }
   return lanes;
 }
