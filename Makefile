@@ -38,6 +38,15 @@ test-web: setup ## Test the page in Chromium, installing Debian's when it is mis
 	@scripts/browser.sh $(BIN)/python
 	$(BIN)/python -m pytest tests/web $(ARGS)
 
+sim: setup ## Simulate 1,000 swarms with faults and hostile nodes (ARGS='--seed 7 --trace' replays one)
+	@$(BIN)/python -m tests.sim $(ARGS)
+
+sim-ci: setup ## Simulate 100 swarms
+	@$(BIN)/python -m tests.sim --count 100 $(ARGS)
+
+sim-plants: setup ## Plant known bugs one by one, and show what finds each
+	@$(BIN)/python -m tests.sim --plant all --count 150
+
 fmt: setup ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

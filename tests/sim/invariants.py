@@ -22,8 +22,8 @@ HEALING_S: Final = 90.0
 """Within this time of healing, honest records that any honest node had are at every honest node.
 
 Records by hostile authors that wait for each other by the dozen may take longer: what is held is
-bounded by author, and what fell out is asked for again after a minute, which is why this is more than one. They are there, too, before
-the swarm counts as quiet."""
+bounded by author, and what fell out is asked for again after a minute (hence the minute and a half
+here). They are there, too, before the swarm counts as quiet."""
 HEALING_PER_NODE_S: Final = 0.5
 """And as much more for each node, of which a large swarm has many."""
 FLIPS_MAX: Final = 2

@@ -30,11 +30,13 @@ class Plant:
         words: What is wrong.
         caught_by: Invariants that show it.
         patches: What replaces what.
+        first: Seed at which the quick test begins; a later one where the first show nothing.
     """
 
     words: str
     caught_by: frozenset[str]
     patches: Callable[[], Patches]
+    first: int = 0
 
 
 def _first_merge_stands() -> Patches:
@@ -80,7 +82,7 @@ def _low_threshold() -> Patches:
     original = verdict.Scan.__init__
 
     def init(self: verdict.Scan, policy: Policy, liars: int) -> None:
-        original(self, replace(policy, alpha_ppm=100_000), liars)
+        original(self, replace(policy, alpha_ppm=500_000), liars)
 
     return [(verdict.Scan, "__init__", init)]
 
@@ -240,7 +242,7 @@ PLANTS: dict[str, Plant] = {
         _dependents_unwritten,
     ),
     "low_threshold": Plant(
-        "The verdict asks for evidence of 10 whatever alpha is",
+        "The verdict asks for evidence of 2 whatever alpha is",
         frozenset({"false merges"}),
         _low_threshold,
     ),

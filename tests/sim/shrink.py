@@ -39,7 +39,7 @@ def _smaller(plan: Plan) -> Iterator[tuple[str, Plan]]:
         yield "half the time", replace(plan, bad_s=plan.bad_s / 2)
     if plan.nodes > 3:
         for nodes in sorted({3, plan.nodes // 2, plan.nodes - 1} - {1, 2, plan.nodes}):
-            yield f"{nodes} nodes", _with_nodes(plan, nodes)
+            yield f"{nodes} nodes", with_nodes(plan, nodes)
     if plan.events:
         yield "no events", replace(plan, events=())
     if plan.hostile:
@@ -65,7 +65,8 @@ def _smaller(plan: Plan) -> Iterator[tuple[str, Plan]]:
         yield "one worker", replace(plan, workers=1)
 
 
-def _with_nodes(plan: Plan, nodes: int) -> Plan:
+def with_nodes(plan: Plan, nodes: int) -> Plan:
+    """The plan of a swarm that lacks the last nodes."""
     events = [
         replace(event, nodes=tuple(number for number in event.nodes if number < nodes))
         for event in plan.events

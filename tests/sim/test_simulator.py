@@ -9,7 +9,7 @@ from tests.sim.campaign import campaign, seeds_to_find
 from tests.sim.plan import draw
 from tests.sim.plants import PLANTS, planted
 from tests.sim.run import run
-from tests.sim.shrink import shrink
+from tests.sim.shrink import shrink, with_nodes
 
 SEEDS = 100
 SEEDS_TO_FIND_MAX = 150
@@ -17,7 +17,7 @@ SEEDS_TO_FIND_MAX = 150
 
 @pytest.mark.timeout(600)
 def test_a_hundred_swarms_keep_every_invariant() -> None:
-    summary = campaign(range(SEEDS))
+    summary = campaign(range(SEEDS), large=False)
     lines: list[str] = []
     report(summary, lines.append)
     assert lines[-1] == "every invariant held", "\n".join(lines)
@@ -29,7 +29,7 @@ def test_a_hundred_swarms_keep_every_invariant() -> None:
 
 
 def test_a_large_swarm_settles() -> None:
-    plan = replace(draw(93), nodes=50, bad_s=40.0)
+    plan = replace(with_nodes(draw(93), 50), bad_s=40.0)
     result = run(plan)
     assert not result.violation, result.detail
     assert result.depth >= 1
@@ -45,7 +45,7 @@ def test_a_seed_replays_to_the_last_event() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_bugs_are_found(name: str) -> None:
-    found = seeds_to_find(name, SEEDS_TO_FIND_MAX)
+    found = seeds_to_find(name, SEEDS_TO_FIND_MAX, first=PLANTS[name].first)
     assert found is not None, f"not found in {SEEDS_TO_FIND_MAX} seeds"
     assert found[1] in PLANTS[name].caught_by
 
