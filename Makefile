@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test test-web check test-sandbox fmt setup pins clean
+.PHONY: help demo test test-web check test-sandbox sim sim-ci sim-plants fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
