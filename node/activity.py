@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 WorkState: TypeAlias = Literal[
-    "starting", "idle", "proposing", "screening", "verifying", "rechecking", "finished"
+    "starting",
+    "idle",
+    "proposing",
+    "screening",
+    "verifying",
+    "rechecking",
+    "paused",
+    "finished",
 ]
 
 _FEED_MAX: Final = 500

@@ -14,6 +14,7 @@ from node.errors import ConfigError
 _FILE_BYTES_MAX: Final = 64 * 1024
 DEFAULT_LISTEN: Final = "/ip4/127.0.0.1/tcp/0"
 WORKERS_MAX: Final = 64
+_AMOUNT_MAX: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,17 @@ class Config:
         workers: Training runs at the same time.
         sandbox: `auto`, `bubblewrap`, `landlock`, or `seatbelt`, which is consent to macOS's weaker
             sandbox.
-        agent: `offline`, or `none` for a node that only verifies.
+        agent: `auto` (Claude where ANTHROPIC_API_KEY is set, else offline), `claude`, `offline`, or
+            `none` for a node that only verifies.
+        agent_model: Name of Claude's model; empty for the default.
+        agent_effort: How hard it thinks; empty leaves that to the model.
+        agent_max_usd: Most US dollars that it may cost in all.
+        agent_max_usd_per_day: Most US dollars that it may cost in a day (UTC).
+        agent_max_tokens: Most tokens in all; None for no limit of its own.
+        agent_max_tokens_per_day: Most tokens in a day; None for no limit of its own.
+        agent_price_usd: Input and output price of a million tokens; None for the list price.
+        pause_on_battery: Whether to rest while the machine runs on its battery.
+        pause_load: Other programs' load per core from which to rest; 0 for never.
         seed: Seeds the agent's choices; None derives them from the identity.
         gpu: Whether strangers' code may use this machine's GPU, with the risk that this carries.
         role: `agent`, or `observer` for a node that runs no code and signs no record.
@@ -42,7 +53,16 @@ class Config:
     bootstrap: tuple[str, ...] = ()
     workers: int = 1
     sandbox: str = "auto"
-    agent: str = "offline"
+    agent: str = "auto"
+    agent_model: str = ""
+    agent_effort: str = ""
+    agent_max_usd: float = 20.0
+    agent_max_usd_per_day: float = 5.0
+    agent_max_tokens: int | None = None
+    agent_max_tokens_per_day: int | None = None
+    agent_price_usd: tuple[float, float] | None = None
+    pause_on_battery: bool = True
+    pause_load: float = 0.0
     seed: int | None = None
     gpu: bool = False
     role: str = "agent"
@@ -54,7 +74,8 @@ class Config:
 
 _CHOICES: Final = {
     "sandbox": ("auto", "bubblewrap", "landlock", "seatbelt"),
-    "agent": ("offline", "none"),
+    "agent": ("auto", "claude", "offline", "none"),
+    "agent_effort": ("", "low", "medium", "high", "xhigh", "max"),
     "role": ("agent", "observer"),
 }
 
@@ -91,17 +112,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _checked(path: Path, name: str, value: Any) -> Any:
     match name:
-        case "workers":
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"{path}: {name} must be a whole number")
-            if not 1 <= value <= WORKERS_MAX:
-                raise ConfigError(f"{path}: {name} must be between 1 and {WORKERS_MAX}")
-            return value
-        case "seed":
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"{path}: {name} must be a whole number")
-            return value
-        case "web" | "gpu":
+        case "workers" | "seed" | "agent_max_tokens" | "agent_max_tokens_per_day":
+            return _whole(path, name, value)
+        case "agent_max_usd" | "agent_max_usd_per_day" | "pause_load":
+            return _amount(path, name, value)
+        case "agent_price_usd":
+            if not isinstance(value, list) or len(value) != 2:
+                raise ConfigError(f"{path}: {name} must be [input, output] per million tokens")
+            return tuple(_amount(path, name, item) for item in value)
+        case "web" | "gpu" | "pause_on_battery":
             if not isinstance(value, bool):
                 raise ConfigError(f"{path}: {name} must be true or false")
             return value
@@ -119,6 +138,24 @@ def _checked(path: Path, name: str, value: Any) -> Any:
             if name in _CHOICES and value not in _CHOICES[name]:
                 raise ConfigError(f"{path}: {name} must be one of {', '.join(_CHOICES[name])}")
             return value
+
+
+def _whole(path: Path, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{path}: {name} must be a whole number")
+    if name == "workers" and not 1 <= value <= WORKERS_MAX:
+        raise ConfigError(f"{path}: {name} must be between 1 and {WORKERS_MAX}")
+    if name != "seed" and value < 0:
+        raise ConfigError(f"{path}: {name} must not be negative")
+    return value
+
+
+def _amount(path: Path, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{path}: {name} must be a number")
+    if not 0 <= value <= _AMOUNT_MAX:
+        raise ConfigError(f"{path}: {name} must be between 0 and {_AMOUNT_MAX}")
+    return float(value)
 
 
 def make_config(path: Path, flags: dict[str, Any]) -> Config:

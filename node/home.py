@@ -43,6 +43,16 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def program(self) -> Path:
+        """The owner's own research programme, read instead of the task's."""
+        return self.root / "program.md"
+
+    @property
+    def agent_usage(self) -> Path:
+        """What the language model has cost so far."""
+        return self.root / "agent-usage.json"
+
+    @property
     def log(self) -> Path:
         """The node's log file."""
         return self.root / "node.log"

@@ -54,11 +54,13 @@ class Researcher:
 
     def __init__(self, tools: Tools, proposer: Proposer | None, seed: int) -> None:
         self.finishing = False
+        self._dropping = False
+        self._rests: dict[str, str] = {}
         self._tools = tools
         self._seed = seed
         self._watch = Watch()
         self._only_verifies = proposer is None
-        self._explorer = Explorer(tools, self._watch, proposer, lambda: self.finishing)
+        self._explorer = Explorer(tools, self._watch, proposer, lambda: self._dropping)
         self._running: set[tuple[bytes, int]] = set()
         self._unusable: dict[bytes, tuple[float, float]] = {}
         self._changed = trio.Event()
@@ -69,10 +71,36 @@ class Researcher:
         self._changed = trio.Event()
         self._watch.look_again()
 
-    def finish(self) -> None:
-        """Begin nothing new, and drop what runs."""
+    def finish(self, *, drop: bool = True) -> None:
+        """Begin nothing new.
+
+        Args:
+            drop: Whether what runs is dropped too, or may end.
+        """
         self.finishing = True
+        self._dropping = self._dropping or drop
         self.on_change()
+
+    @property
+    def resting(self) -> str:
+        """Why nothing new is begun for now; empty while that is not so."""
+        return "; ".join(self._rests.values())
+
+    def rest(self, who: str, reason: str) -> None:
+        """Begin nothing new until whoever says so takes it back; what runs may end.
+
+        Args:
+            who: A person or the machine: each has a say of its own.
+            reason: Why, in words; empty to take it back.
+        """
+        before = self.resting
+        if reason:
+            self._rests[who] = reason
+        else:
+            self._rests.pop(who, None)
+        if self.resting != before:
+            self._tools.tell(f"resting: {self.resting}" if self.resting else "going on")
+            self.on_change()
 
     async def suggest(self, source: str, title: str, rationale: str) -> dict[str, str]:
         """Take in a person's change: checked now, screened by the next free worker.
@@ -103,6 +131,10 @@ class Researcher:
         begin = partial(self._tools.activity.begin, worker)
         while not self.finishing:
             changed = self._changed
+            if self._rests:
+                begin(Work("paused", title=self.resting))
+                await changed.wait()
+                continue
             try:
                 busy = await self._step(worker, rng)
             except (NodeError, SandboxError, OSError) as error:
@@ -168,7 +200,7 @@ class Researcher:
         self._running.add(slot)
 
         def useful() -> bool:
-            return not self.finishing and is_wanted(tools.ledger, tools.me, task)
+            return not self._dropping and is_wanted(tools.ledger, tools.me, task)
 
         try:
             baseline = tools.ledger.entries[body.parents[0]]

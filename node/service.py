@@ -21,7 +21,7 @@ from gossip.interface import NetworkConfig
 from gossip.net.host import Network
 from node import clock, news, view
 from node.activity import Activity, Work
-from node.agent.offline import OfflineProposer
+from node.agency import Agency, check_agent, describe_task, make_agency, take_api_key
 from node.author import Author
 from node.bench import Bench
 from node.blobs import BlobStore
@@ -36,9 +36,11 @@ from node.identity import load_or_create_identity
 from node.intake import Intake
 from node.materials import Materials
 from node.research import Researcher
+from node.resting import RestRules, read_machine
 from node.runner import open_runner
 from node.runner_data import fetch_run_data
 from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_sandbox
+from node.steering import Steering
 from node.stewardship import Steward
 from node.store import RecordStore
 from node.trial_logs import TrialLogs
@@ -74,11 +76,18 @@ class Node:
         self._changed = trio.Event()
         self._intake: Intake | None = None
         self._researcher: Researcher | None = None
-        self._finishing = False
         self._sandbox: Sandbox | None = None
         self._sandbox_problem = ""
         self._leaderboard: Leaderboard | None = None
         self._activity = Activity(describe_device(), [Work("starting")] * config.workers)
+        self._api_key = take_api_key(os.environ)
+        check_agent(config, self._api_key)
+        self._agency = Agency(None, "none")
+        self._steering = Steering(
+            self._activity,
+            RestRules(config.pause_on_battery, config.pause_load),
+            partial(read_machine, config.workers),
+        )
 
     async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled.
@@ -125,7 +134,8 @@ class Node:
                     await trio.sleep_forever()
                 else:
                     await self._research(self._sandbox, author, materials, network, desk)
-                    await trio.sleep_forever()
+                    if not self._steering.leaving:
+                        await trio.sleep_forever()
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -293,17 +303,26 @@ class Node:
                 alive=lambda: desk.presences.agents(trio.current_time()),
                 entry=task.entry,
             )
-            proposer = OfflineProposer() if config.agent == "offline" else None
+            self._agency = make_agency(
+                config,
+                self._home,
+                self._api_key,
+                describe_task(task, genesis.tier, self._home),
+                tell=tools.tell,
+                now_s=trio.current_time,
+            )
             seed = config.seed
             if seed is None:
                 seed = int.from_bytes(author.key.public[:8], "big")
-            self._researcher = Researcher(tools, proposer, seed)
+            self._researcher = Researcher(tools, self._agency.proposer, seed)
             desk.on_claim = self._researcher.on_change
-            if self._finishing:
-                self._researcher.finish()
-            async with trio.open_nursery() as nursery:
-                for worker in range(config.workers):
-                    nursery.start_soon(self._researcher.work, worker)
+            self._steering.take(self._researcher)
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._steering.watch_machine)
+                async with trio.open_nursery() as nursery:
+                    for worker in range(config.workers):
+                        nursery.start_soon(self._researcher.work, worker)
+                watching.cancel_scope.cancel()
 
     async def _measure_genesis(self, bench: Bench, script: str) -> None:
         def show(arm: str, share: float) -> None:
@@ -351,6 +370,7 @@ class Node:
             activity=self._activity,
             sandbox=self._sandbox.name if self._sandbox else "",
             sandbox_problem=self._sandbox_problem,
+            agent=self._agency.status(),
         )
 
     def _methods(self, now: Callable[[], view.Running], intake: Intake) -> Mapping[str, Any]:
@@ -375,21 +395,13 @@ class Node:
             fields = [str(params.get(name, "")) for name in ("source", "title", "rationale")]
             return await self._researcher.suggest(*fields)
 
-        async def finish(_params: Mapping[str, Any]) -> Any:
-            self._finishing = True
-            if self._researcher is not None:
-                self._researcher.finish()
-            else:
-                self._activity.workers[:] = [Work("finished")] * self._config.workers
-            return {"finishing": True}
-
         return {
             "status": status,
             "lineage": lineage,
             "snapshot": snapshot,
             "show": show,
             "propose": propose,
-            "finish": finish,
+            **self._steering.methods(),
         }
 
 

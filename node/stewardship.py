@@ -34,6 +34,7 @@ _PRESENCE_STATES: Final[dict[WorkState, PresenceState]] = {
     "screening": "screening",
     "verifying": "verifying",
     "rechecking": "rechecking",
+    "paused": "paused",
     "finished": "paused",
 }
 

@@ -4,8 +4,8 @@ The same functions serve the control socket, the demo and the command line besid
 not running. Metrics are shown in their unit, as floats; the records keep integers.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gossip.interface import PeerInfo
@@ -34,6 +34,7 @@ class Running:
         activity: What it does.
         sandbox: The sandbox in use; empty when none works.
         sandbox_problem: Why none is in use, in words.
+        agent: Who proposes here, its latest trouble and its costs.
     """
 
     node_id: bytes
@@ -41,6 +42,7 @@ class Running:
     activity: Activity
     sandbox: str
     sandbox_problem: str
+    agent: Mapping[str, Any] = field(default_factory=dict)
 
 
 def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
         "worker": _worker(running),
         "sandbox": "" if running is None else running.sandbox,
         "sandbox_problem": "" if running is None else running.sandbox_problem,
+        "agent": {} if running is None else dict(running.agent),
     }
 
 

@@ -93,6 +93,9 @@ class Watch:
     async def run(self, useful: Callable[[], bool], work: Callable[[], Awaitable[T]]) -> T | None:
         """Do some work; None when it was dropped because it became useless."""
         result: T | None = None
+        if not useful():
+            # It may have become useless while it was prepared, when nobody watched yet.
+            return None
         with trio.CancelScope() as scope:
             self._watched[scope] = useful
             try:

@@ -66,6 +66,9 @@ EXPERIENCES_MAX: Final = 2_000
 BUNDLE_TRIES_MAX: Final = 40
 """How many bundles are drawn before the search widens."""
 
+STAGES: Final = len(STEPS)
+"""Widths of the search before it becomes random."""
+
 RANDOM_TRIES_MAX: Final = 400
 """How many random bundles are drawn, beyond the last width, before giving up."""
 
@@ -83,12 +86,18 @@ class _Candidate:
 
 
 class OfflineProposer:
-    """Proposes changes of the catalogue by what the swarm has learnt about them."""
+    """Proposes changes of the catalogue by what the swarm has learnt about them.
+
+    Attributes:
+        stage: how wide the search for the latest proposal had to be: 0 for the catalogue itself,
+            `STAGES` and above for random values of several constants.
+    """
 
     def __init__(self) -> None:
         # Which edits apply depends on the head alone, and a head lasts for many proposals. The pair
         # is replaced as one, because workers ask from threads of their own.
         self._kept: tuple[str, _Head | None] | None = None
+        self.stage = 0
 
     async def propose(
         self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
@@ -112,6 +121,7 @@ class OfflineProposer:
         for candidate in search.candidates():
             proposal = search.accept(candidate)
             if proposal is not None:
+                self.stage = search.stage
                 return proposal
         return None
 
@@ -159,6 +169,7 @@ class _Search:
     """One search for one proposal."""
 
     def __init__(self, view: ResearchView, head: _Head, rng: random.Random) -> None:
+        self.stage = 0
         self._view = view
         self._head = head
         self._script = head.script
@@ -174,11 +185,13 @@ class _Search:
         if due and self._rng.random() < DUE_SHARE:
             yield from due
         for width in range(len(STEPS)):
+            self.stage = width
             singles = self._head.singles(width)
             if self._rng.random() < BUNDLE_SHARE + self._bundle_bonus():
                 yield from self._bundles(singles, 3)
             yield from self._by_kind(singles)
             yield from self._bundles(singles, BUNDLE_TRIES_MAX)
+        self.stage = len(STEPS)
         yield from self._random_bundles()
 
     def accept(self, candidate: _Candidate) -> Proposal | None:

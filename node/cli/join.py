@@ -6,6 +6,7 @@ import click
 
 from node.cli.options import (
     Home,
+    agent_options,
     home_option,
     require_linux,
     warn_of_public_page,
@@ -40,9 +41,11 @@ from node.cli.options import (
     help="On macOS: let strangers' code run in its sandbox, which is weaker (docs/attacks.md).",
 )  # fmt: skip
 @click.option(
-    "--agent", type=click.Choice(["offline", "none"]), envvar="SWARM_AGENT",
-    help="Who proposes changes; `none` only verifies others'.  [default: offline]",
+    "--agent", type=click.Choice(["auto", "claude", "offline", "none"]), envvar="SWARM_AGENT",
+    help="Who proposes changes; `auto` is Claude where ANTHROPIC_API_KEY is set, else offline;"
+    " `none` only verifies others'.  [default: auto]",
 )  # fmt: skip
+@agent_options
 @click.option(
     "--gpu", is_flag=True, default=None, envvar="SWARM_GPU",
     help="Let strangers' code use the GPU: its driver is then within their reach.",

@@ -43,6 +43,32 @@ def task_option(command: F) -> F:
     )(command)
 
 
+def agent_options(command: F) -> F:
+    """Add how Claude is asked, and what it may cost."""
+    for option in (
+        click.option(
+            "--agent-max-usd-per-day", type=click.FloatRange(0, 1_000_000),
+            envvar="SWARM_AGENT_MAX_USD_PER_DAY", metavar="USD",
+            help="Most that Claude may cost in a day.  [default: 5]",
+        ),
+        click.option(
+            "--agent-max-usd", type=click.FloatRange(0, 1_000_000),
+            envvar="SWARM_AGENT_MAX_USD", metavar="USD",
+            help="Most that Claude may cost in all.  [default: 20]",
+        ),
+        click.option(
+            "--agent-effort", type=click.Choice(["low", "medium", "high", "xhigh", "max"]),
+            envvar="SWARM_AGENT_EFFORT", help="How hard Claude thinks.  [default: the model's]",
+        ),
+        click.option(
+            "--agent-model", envvar="SWARM_AGENT_MODEL", metavar="NAME",
+            help="Which Claude.  [default: claude-opus-5-5]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def web_options(command: F) -> F:
     """Add `--web-port`, `--web-host` and `--web-name`."""
     for option in (
@@ -125,6 +151,7 @@ def require_linux(*, weaker_accepted: bool = False, platform: str = sys.platform
 
 __all__ = [
     "Home",
+    "agent_options",
     "find_task",
     "home_option",
     "json_option",

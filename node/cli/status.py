@@ -33,6 +33,19 @@ def status(*, home: Home, as_json: bool) -> int:
     return 5 if value["sandbox_problem"] else 0
 
 
+def _agent(agent: dict[str, Any]) -> str:
+    """Who proposes, what it has cost, and what is wrong with it."""
+    if not agent:
+        return "unknown while stopped"
+    shown = f"{agent['mode']} {agent['model']}".strip()
+    if "usd" in agent:
+        shown += (
+            f", ${agent['usd_today']:.2f} of ${agent['max_usd_per_day']:.2f} today,"
+            f" ${agent['usd']:.2f} of ${agent['max_usd']:.2f} in all, {agent['tokens']:,} tokens"
+        )
+    return f"{shown}; {agent['trouble']}" if agent["trouble"] else shown
+
+
 def _print(value: dict[str, Any], *, running: bool) -> None:
     from node.cli.table import print_fields
     from node.words import verdict_word
@@ -67,6 +80,7 @@ def _print(value: dict[str, Any], *, running: bool) -> None:
             ("hypotheses", tried or "none yet"),
             ("records", f"{value['records']}, digest {value['records_digest'][:16]}"),
             ("worker", doing if running else "stopped"),
+            ("agent", _agent(value["agent"])),
             ("sandbox", value["sandbox"] or value["sandbox_problem"] or "unknown while stopped"),
             ("peers", str(len(value["peers"]))),
         ]
