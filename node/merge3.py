@@ -16,7 +16,7 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -109,6 +109,9 @@ def merge_scripts(base: str, ours: str, theirs: str) -> MergeResult:
         for text, found, edit in zip(texts, constants, edits, strict=True)
     ]
     merged, rest = _merge_lines(*aligned)
+    if rest:
+        apart = _merge_apart(*aligned)
+        merged, rest = (merged, rest) if apart is None else (apart, [])
     clashes.extend(rest)
     if not clashes:
         clashes.extend(_twice_bound(merged, texts[1], texts[2]))
@@ -150,18 +153,22 @@ def _unix(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """The value of a constant: where it stands (bytes of the whole text), and what it means."""
+    """The value of a constant: where it stands, and what it means.
+
+    `start` and `end` are bytes of the whole text; `lines` are those of the statement, from 0, where
+    nothing else stands on them.
+    """
 
     start: int
     end: int
     text: str
     meaning: str
+    lines: range | None
 
 
 def _constants(text: str) -> dict[str, _Value]:
     """Top-level `NAME = value` statements whose name is bound once, in the order of the text."""
-    tree = parse_tree(text)
-    assert isinstance(tree, ast.Module)
+    tree = _tree(text)
     bound = Counter(_bindings(tree))
     data = text.encode()
     starts = [0]
@@ -182,8 +189,17 @@ def _constants(text: str) -> dict[str, _Value]:
         end = starts[value.end_lineno - 1] + value.end_col_offset
         segment = data[start:end].decode(errors="replace")
         if _meaning_of(segment) == ast.dump(value):
-            found[name] = _Value(start, end, segment, ast.dump(value))
+            lines = _own_lines(data.split(b"\n"), statement)
+            found[name] = _Value(start, end, segment, ast.dump(value), lines)
     return found
+
+
+def _own_lines(lines: Sequence[bytes], statement: ast.stmt) -> range | None:
+    """The lines of a statement, unless something other than a comment shares them."""
+    if statement.end_lineno is None or statement.end_col_offset is None or statement.col_offset:
+        return None
+    rest = lines[statement.end_lineno - 1][statement.end_col_offset :].strip()
+    return range(statement.lineno - 1, statement.end_lineno) if rest[:1] in {b"", b"#"} else None
 
 
 def _meaning_of(segment: str) -> str | None:
@@ -230,17 +246,60 @@ def _twice_bound(merged: str, ours: str, theirs: str) -> list[Clash]:
         normalise(merged)
     except SourceError:
         return [Clash("lines", "(the merged text is not a valid script)", "")]
-    counts: list[Counter[str]] = []
-    for text in (merged, ours, theirs):
-        tree = parse_tree(text)
-        assert isinstance(tree, ast.Module)
-        counts.append(Counter(_bindings(tree)))
-    merged_counts, mine, other = counts
+    merged_counts, mine, other = (
+        Counter(_bindings(_tree(text))) for text in (merged, ours, theirs)
+    )
     return [
         Clash(name, "bound here", "bound at another place")
         for name in sorted(merged_counts)
         if merged_counts[name] > max(mine[name], other[name])
     ]
+
+
+def _merge_apart(base: str, ours: str, theirs: str) -> str | None:
+    """Merge again without the constants that their side adds, and put those in afterwards.
+
+    Two sides that each add constants at the end of the same block touch the same lines, but mean
+    different names. Each new constant goes after the one that it follows on its own side.
+
+    Returns:
+        None when that does not help either.
+    """
+    present = {name for text in (base, ours) for name in _bindings(_tree(text))}
+    lines = theirs.split("\n")
+    additions: dict[str, list[str]] = {}
+    dropped: set[int] = set()
+    anchor: str | None = None
+    for name, value in _constants(theirs).items():
+        if name in present:
+            anchor = name
+        elif anchor is not None and value.lines is not None:
+            additions.setdefault(anchor, []).extend(lines[number] for number in value.lines)
+            dropped.update(value.lines)
+    if not additions:
+        return None
+    without = "\n".join(line for number, line in enumerate(lines) if number not in dropped)
+    merged, clashes = _merge_lines(base, ours, without)
+    try:
+        normalise(merged)
+    except SourceError:
+        return None
+    found = _constants(merged)
+    places = {name: found[name].lines for name in additions if name in found}
+    if clashes or len(places) < len(additions):
+        return None
+    result = merged.split("\n")
+    for name, place in sorted(places.items(), key=lambda item: -(item[1] or range(1)).stop):
+        if place is None:
+            return None
+        result[place.stop : place.stop] = additions[name]
+    return "\n".join(result)
+
+
+def _tree(text: str) -> ast.Module:
+    tree = parse_tree(text)
+    assert isinstance(tree, ast.Module)
+    return tree
 
 
 # -- the rest by lines --------------------------------------------------------------------------

@@ -90,6 +90,23 @@ def test_a_name_that_both_add_at_different_places_is_a_conflict() -> None:
     assert [clash[0] for clash in clashes(ours, theirs)] == ["extra"]
 
 
+def test_constants_that_both_add_at_one_place_are_merged_by_name() -> None:
+    last = 'NAMES = ("a", "b")\n'
+    ours = BASE.replace(last, f"{last}ROPE = 10.0  # slowest\n")
+    theirs = BASE.replace(last, f"{last}MUON = 0.02  # step\nSTEPS = (\n    5\n)\n").replace(
+        "x + 1", "x + STEPS"
+    )
+    expected = BASE.replace(
+        last, f"{last}MUON = 0.02  # step\nSTEPS = (\n    5\n)\nROPE = 10.0  # slowest\n"
+    ).replace("x + 1", "x + STEPS")
+    assert merged(ours, theirs) == expected
+    # The same name with two values is still a conflict, and so is code beside it.
+    assert clashes(ours, BASE.replace(last, f"{last}ROPE = 20.0\n"))
+    assert clashes(ours.replace("x + 1", "x + 7"), theirs)
+    # A statement that shares its line stays where it is.
+    assert clashes(ours, BASE.replace(last, f"{last}MUON = 1; OTHER = [2]\n"))
+
+
 def test_a_change_that_is_there_already_adds_nothing() -> None:
     ours = BASE.replace("RATE = 0.1", "RATE = 0.2").replace("x + 1", "x + 2")
     assert merged(ours, BASE.replace("x + 1", "x + 2")) == ours
