@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.sim.invariants import Tally
 from tests.sim.plan import draw
-from tests.sim.plants import planted
+from tests.sim.plants import PLANTS, planted
 from tests.sim.run import Result, run
 
 SIGMAS: Final = 5
@@ -104,14 +104,16 @@ def campaign(
     return summary
 
 
-def seeds_to_find(plant: str, limit: int, *, first: int = 0) -> tuple[int, str] | None:
+def seeds_to_find(plant: str, limit: int) -> tuple[int, str] | None:
     """How many seeds it takes until a planted bug is found, and by what; None within no limit."""
     summary = Summary()
-    for number in range(limit):
-        seed, result = play(first + number, plant=plant, large=False)
+    for seed in range(limit):
+        plan = PLANTS[plant].shape(draw(seed, large=False))
+        with planted(plant):
+            result = run(plan)
         summary.add(seed, result)
         if result.violation:
-            return number + 1, result.violation
+            return seed + 1, result.violation
         if excesses := summary.excesses():
-            return number + 1, excesses[0].split(":", maxsplit=1)[0]
+            return seed + 1, excesses[0].split(":", maxsplit=1)[0]
     return None

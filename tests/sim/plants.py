@@ -18,6 +18,7 @@ from swarm import case, fork_choice, ledger, lineage, verdict, verification, wai
 from swarm.events import Event, HeadChanged
 from swarm.verdict import Pair, Verdict
 from tests.sim import memo, peer
+from tests.sim.plan import POLICIES, Plan
 
 Patches = Sequence[tuple[object, str, object]]
 
@@ -30,13 +31,52 @@ class Plant:
         words: What is wrong.
         caught_by: Invariants that show it.
         patches: What replaces what.
-        first: Seed at which the quick test begins; a later one where the first show nothing.
+        shape: Changes each plan so that the runs are about what the bug breaks: errors that only
+            show in the sum of many runs would need hundreds of ordinary ones.
     """
 
     words: str
     caught_by: frozenset[str]
     patches: Callable[[], Patches]
-    first: int = 0
+    shape: Callable[[Plan], Plan] = lambda plan: plan
+
+
+def _only_worthless(plan: Plan) -> Plan:
+    """Honest nodes that try one worthless idea after the other, with noise that screens let by."""
+    tau_micro = plan.policy.tau_micro
+    return replace(
+        plan,
+        nodes=5,
+        policy=POLICIES[0],
+        noise_micro=2 * tau_micro,
+        effects_micro=(0,) * 16,
+        events=(),
+        hostile=(),
+        loss=0.0,
+        latency_s=0.02,
+        bad_s=120.0,
+    )
+
+
+def _liars_against_gains(plan: Plan) -> Plan:
+    """As many liars as the policy allows, who run down everything, and clear gains."""
+    tau_micro = plan.policy.tau_micro
+    return replace(
+        plan,
+        nodes=9,
+        policy=POLICIES[3],
+        noise_micro=tau_micro // 2,
+        effects_micro=(6 * tau_micro,) * 6,
+        events=(),
+        hostile=((1, "liar_down"), (2, "liar_down")),
+        loss=0.0,
+        latency_s=0.02,
+        bad_s=120.0,
+    )
+
+
+def _with_a_garbler(plan: Plan) -> Plan:
+    return replace(plan, hostile=((1, "garbler"),), bad_s=120.0)
 
 
 def _first_merge_stands() -> Patches:
@@ -245,11 +285,13 @@ PLANTS: dict[str, Plant] = {
         "The verdict asks for evidence of 2 whatever alpha is",
         frozenset({"false merges"}),
         _low_threshold,
+        _only_worthless,
     ),
     "liars_trusted": Plant(
         "Evidence need not stand without the policy's number of liars",
         frozenset({"false merges", "false refusals"}),
         _liars_trusted,
+        _liars_against_gains,
     ),
     "no_takeover": Plant(
         "A verifier that is gone or late is waited for",
@@ -305,6 +347,7 @@ PLANTS: dict[str, Plant] = {
         "Malformed bytes raise something that nobody expects",
         frozenset({"crash"}),
         _trusting_decoder,
+        _with_a_garbler,
     ),
 }
 
