@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -9,6 +10,9 @@ from node.config import Config
 from node.errors import NodeError
 from node.home import Home
 from node.service import Node
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 
 def run_until_signalled(home: Home, config: Config, *, announce: Callable[[str], None]) -> None:
@@ -34,11 +38,22 @@ async def _run(home: Home, config: Config, announce: Callable[[str], None]) -> N
             # Listened to from the start: reaching a peer can take long, and must be stoppable.
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             node = Node(home, config)
-            await nursery.start(node.run)
+            await nursery.start(_run_to_its_end, node, nursery.cancel_scope)
             for address in home.address.read_text().split():
                 announce(address)
             if node.page:
                 announce(node.page)
+
+
+async def _run_to_its_end(
+    node: Node,
+    scope: trio.CancelScope,
+    *,
+    task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a node; one that ends by itself leaves nothing to wait for."""
+    await node.run(task_status=task_status)
+    scope.cancel()
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -82,7 +82,7 @@ class Node:
         self._activity = Activity(describe_device(), [Work("starting")] * config.workers)
         self._api_key = take_api_key(os.environ)
         check_agent(config, self._api_key)
-        self._agency = Agency(None, "none")
+        self._agency = Agency(None, "not chosen yet")
         self._steering = Steering(
             self._activity,
             RestRules(config.pause_on_battery, config.pause_load),
