@@ -51,7 +51,8 @@ export class Tree {
     put(this.box, h("div", { class: "tree-canvas" }, graph, list));
     this.box.scrollTop = scroll;
     const side = entries.filter((entry) => !entry.on_path).length;
-    say(byId("tree-note"), `${entries.length - side - 1} merges${side ? ` · ${side} beside the path` : ""}`);
+    const merges = entries.length - side - 1;
+    say(byId("tree-note"), `${merges} ${merges === 1 ? "merge" : "merges"}${side ? ` · ${side} beside the path` : ""}`);
   }
 
   /** Outcomes of the hypotheses on each entry. */
