@@ -65,6 +65,7 @@ def next_verification(
         and item.id not in unusable
         and item.verdict.decided_at < ledger.policy.cap_pairs
         and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
+        and _may_count(ledger, item, me)
     ]
     wanted.sort(key=lambda item: (-_gain_per_pair_left(item), item.id))
     for item in wanted:
@@ -77,6 +78,17 @@ def next_verification(
         if item.verdict.decided_at + in_flight < ledger.policy.cap_pairs:
             return VerificationTask(item.id, pair)
     return None
+
+
+def _may_count(ledger: Ledger, item: HypothesisView, me: bytes) -> bool:
+    """Whether more pairs by this member would be counted.
+
+    Those of whoever stands behind enough other verifiers are not, and it would run them for ever.
+    """
+    if ledger.next_pair(item.id, me) == 0:
+        return True
+    counted = set(item.verdict.trials)
+    return any(trial.author == me and trial.id in counted for trial in item.trials)
 
 
 def _gain_per_pair_left(item: HypothesisView) -> int:
