@@ -16,6 +16,7 @@ from tests.e2e.processes import (
     ROOT,
     STOP_TIMEOUT_S,
     NodeProcess,
+    cli,
     command,
     descendants,
     environment,
@@ -122,3 +123,17 @@ def answers(home: Home) -> bool:
         return bool(ask(home.control, "status"))
     except NotRunningError:
         return False
+
+
+async def test_a_node_rests_goes_on_and_ends_after_what_it_runs(home: Home) -> None:
+    at_home = ("--home", str(home.root))
+    with running(home) as node:
+        assert cli("pause", *at_home).code == 0
+        await until(lambda: node.status()["worker"]["state"] == "paused", "rest", node)
+        assert cli("resume", *at_home).code == 0
+        await until(lambda: node.status()["worker"]["state"] == "screening", "work", node)
+        assert cli("finish", *at_home).code == 0
+        await until(lambda: not node.alive, "the end")
+        assert node.end() == 0, node.errors
+        assert "Traceback" not in node.errors
+    assert cli("pause", *at_home).code == 3
