@@ -133,8 +133,8 @@ async def two_siblings(nodes: list[FakeNode]) -> None:
     await members(nodes)
     # Nobody works until all is known, as if it had come in one bundle.
     for node in nodes:
-        node.researcher.finish()
-    await until(lambda: all(node.activity.workers[0].state == "finished" for node in nodes))
+        node.researcher.rest("test", "not yet")
+    await until(lambda: all(node.activity.workers[0].state == "paused" for node in nodes))
     ideas = [("big", "B", BIG), ("small", "A", SMALL), ("other", "C", SMALL // 2)]
     identities = [
         await put(nodes[0], title, extra(name, gain), gain) for title, name, gain in ideas
@@ -143,9 +143,7 @@ async def two_siblings(nodes: list[FakeNode]) -> None:
         await verify(nodes[2:4], identity, gain)
     await until(lambda: all(len(node.intake.ledger.entries) == 4 for node in nodes))
     for node in nodes:
-        assert node.wire.nursery is not None
-        node.researcher.finishing = False
-        node.wire.nursery.start_soon(node.researcher.work, 0)
+        node.researcher.rest("test", "")
 
 
 def test_verified_siblings_are_tested_together_and_merged_as_one(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -25,8 +27,24 @@ BIG = 300_000
 
 
 def virtually(test: Callable[[], Awaitable[None]]) -> None:
-    """Run on a clock that jumps, but not while a thread is at work on a store."""
-    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0.004))
+    """Run on a clock that jumps whenever nothing is to do, threads included."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    in_thread = trio.to_thread.run_sync
+    running = 0
+
+    async def held(*arguments: Any, **options: Any) -> Any:
+        nonlocal running
+        running += 1
+        clock.autojump_threshold = math.inf
+        try:
+            return await in_thread(*arguments, **options)
+        finally:
+            running -= 1
+            clock.autojump_threshold = math.inf if running else 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio.to_thread, "run_sync", held)
+        trio.run(test, clock=clock)
 
 
 def statuses(node: FakeNode) -> dict[str, str]:
