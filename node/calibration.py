@@ -8,7 +8,9 @@ The rules for the proposals:
 
 * `tau_micro` is half the standard deviation of a pair's gain, rounded up to one digit. Twelve
   pairs, the smallest cap of a built-in policy, then tell a gain of tau from none at about 1.7
-  standard errors. It is never below three times the difference between runs that should be equal.
+  standard errors. A real change moves a run further off its parent's path than a harmless edit
+  does, so a pair's deviation is taken to be at least half of that over seeds; and tau is never
+  below three times the difference between runs that should be equal.
 * `cost_ratio_permille` is half more than twice the spread of CPU time between equal runs: two
   measurements are compared, and either may be the lucky one. It is never below 1,500.
 """
@@ -168,7 +170,7 @@ def conclude(
     spread = max(costs) / min(costs)
     # A script without a constant to edit: pairs differ at least as seeds would, unpaired.
     pair_sd = _sd(gains) if gains else _sd(metrics) * math.sqrt(2)
-    tau = _round_up(max(pair_sd / 2, 3.0 * machine, TAU_MICRO_MIN))
+    tau = _round_up(max(pair_sd / 2, _sd(metrics) / 4, 3.0 * machine, TAU_MICRO_MIN))
     ratio = max(COST_RATIO_PERMILLE_MIN, math.ceil(spread * spread * 15) * 100)
     return Calibration(
         metric_micro=round(statistics.fmean(metrics)),

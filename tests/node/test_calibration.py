@@ -47,7 +47,7 @@ async def test_every_planned_run_is_made_and_pairs_share_their_seed() -> None:
     assert found.seed_sd_micro == 10_000
     # Gains of -400, -800, -1200, twice: much less noise than between seeds.
     assert found.pair_sd_micro == 358
-    assert (found.machine_range_micro, found.tau_micro) == (0, 200)
+    assert (found.machine_range_micro, found.tau_micro) == (0, 3_000)
 
 
 async def test_a_script_that_does_not_run_is_told() -> None:
@@ -61,7 +61,8 @@ async def test_a_script_that_does_not_run_is_told() -> None:
 def test_proposals_follow_the_noise() -> None:
     seeds = [_ok(1_000_000), _ok(1_040_000)]
     quiet = conclude(seeds, [10, -10], [_ok(5), _ok(5)])
-    assert (quiet.tau_micro, quiet.cost_ratio_permille) == (100, 1_500)
+    assert (quiet.tau_micro, quiet.cost_ratio_permille) == (8_000, 1_500)
+    assert conclude([_ok(5), _ok(5)], [10, -10], [_ok(5), _ok(5)]).tau_micro == 100
     noisy = conclude(seeds, [60_000, -60_000], [_ok(5), _ok(5)])
     assert noisy.tau_micro == 50_000
     restless = conclude(seeds, [10, -10], [_ok(0, 1_000), _ok(3_000, 1_500)])
