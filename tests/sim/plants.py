@@ -340,7 +340,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "endless_pairs": Plant(
         "Pairs that decided nothing are not counted towards the cap",
-        frozenset({"quiet", "endless", "crash"}),
+        frozenset({"quiet", "endless", "crash", "progress"}),
         _endless_pairs,
     ),
     "trusting_decoder": Plant(
