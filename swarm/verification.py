@@ -18,10 +18,6 @@ WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
 """Statuses in which more pairs are wanted. Parked hypotheses wait for a quieter time."""
 
 
-PAIRS_TYPICAL: Final = 6
-"""Pairs that a clear gain needs; `make bench-verdict` measures it."""
-
-
 @dataclass(frozen=True, slots=True)
 class VerificationTask:
     """A pair to run.
@@ -67,7 +63,7 @@ def next_verification(
         and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
         and _may_count(ledger, item, me)
     ]
-    wanted.sort(key=lambda item: (-_gain_per_pair_left(item), item.id))
+    wanted.sort(key=lambda item: _order(item, ledger.policy.tau_micro))
     for item in wanted:
         if me not in choose_verifiers(ledger, item, me=me, alive=alive, now_ms=now_ms):
             continue
@@ -91,14 +87,15 @@ def _may_count(ledger: Ledger, item: HypothesisView, me: bytes) -> bool:
     return any(trial.author == me and trial.id in counted for trial in item.trials)
 
 
-def _gain_per_pair_left(item: HypothesisView) -> int:
-    """What a pair spent here promises: the screened gain over the pairs still needed, about.
+def _order(item: HypothesisView, tau_micro: int) -> tuple[int, int, bytes]:
+    """Sort key of what is verified first: the larger gain by powers of two, then the older claim.
 
-    What was begun is finished before a somewhat larger gain is started, which would otherwise leave
-    half-verified hypotheses behind whenever something new is claimed.
+    It must be the same for all members and stay so while they work, else two verifiers each finish
+    a hypothesis that needs both. So a claim overtakes one that was begun only when it promises a
+    multiple, and what a member has done itself does not count.
     """
-    pairs_left = max(1, PAIRS_TYPICAL - item.verdict.decided_at)
-    return (item.screening.gain_micro or 0) // pairs_left
+    size = ((item.screening.gain_micro or 0) // tau_micro).bit_length()
+    return -size, item.created_ms, item.id
 
 
 def choose_verifiers(

@@ -89,6 +89,20 @@ def test_only_promising_hypotheses_are_verified_the_largest_first() -> None:
     assert task_for(ledger, BOB, unusable=unusable) == VerificationTask(small.id, 0)
 
 
+def test_two_verifiers_stay_together_until_a_multiple_is_promised() -> None:
+    swarm, ledger = founded()
+    older = claimed(swarm, ledger, "older", 33 * TAU)
+    newer = claimed(swarm, ledger, "newer", 40 * TAU)
+    # One of them began with the newer one, before it heard of the older.
+    admitted(ledger, swarm.trial(newer, CAROL, 0, 40 * TAU))
+    for member in (BOB, CAROL):
+        assert task_for(ledger, member) == VerificationTask(older.id, 0)
+    admitted(ledger, swarm.trial(older, BOB, 0, 33 * TAU))
+    multiple = claimed(swarm, ledger, "multiple", 80 * TAU)
+    for member in (BOB, CAROL):
+        assert task_for(ledger, member) == VerificationTask(multiple.id, 0)
+
+
 def test_verification_stops_with_the_verdict() -> None:
     swarm, ledger = founded()
     hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
