@@ -108,6 +108,10 @@ class Explorer:
         view, _ = await self._recall()
         if view.head_id == before.head_id:
             return found, before
+        if not found.proposal.replacements:
+            # The search wrote a whole script; it is asked again, which costs nothing.
+            self._tools.tell(f"dropped “{found.proposal.title}”: the head has moved")
+            return None
         try:
             return move(found.proposal, view), view
         except RejectedError as error:
