@@ -139,6 +139,8 @@ class Watcher:
 
     def heal(self) -> None:
         """Remember what some honest node has at the moment of healing."""
+        for peer in self.honest():
+            self._check_acknowledged(peer)
         honest = {peer.me for peer in self.world.peers if peer.honest}
         self.promised = frozenset(
             identity
