@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from protocol.records import Transfer
 from protocol.schema import printable
 from swarm.events import (
     AuthorVoided,
@@ -9,11 +10,13 @@ from swarm.events import (
     HeadChanged,
     HypothesisAdded,
     MemberAdded,
+    TransferAdded,
     TrialAdded,
     VerdictChanged,
 )
 from swarm.ledger import Ledger
 from swarm.rollback import why_rolled_back
+from swarm.transfer import Judge, report
 
 _TITLE_BYTES = 120
 
@@ -42,10 +45,24 @@ def describe(event: Event, ledger: Ledger) -> tuple[str, bytes | None] | None:
             return f"rolled back to {name}: {_why(ledger, before)}", entry.hypothesis
         case MemberAdded(member=member):
             return f"{member.hex()[:8]} is a member now", None
+        case TransferAdded(transfer=transfer):
+            return _transfer(transfer, ledger), None
         case AuthorVoided(author=author):
             return f"{author.hex()[:8]} contradicted itself; its evidence is void", None
         case _:
             assert_never(event)
+
+
+def _transfer(identity: bytes, ledger: Ledger) -> str:
+    """What a replay at another scale found; its scale is a peer's text."""
+    record = ledger.record(identity)
+    assert isinstance(record.body, Transfer)
+    found = report(record.body, Judge(ledger.metric, ledger.policy.tau_micro))
+    scale = printable(record.body.scale, _TITLE_BYTES)
+    return (
+        f"{record.author.hex()[:8]} replayed the lineage at “{scale}”:"
+        f" {found.carried} of {len(found.steps)} improvements carry over"
+    )
 
 
 def _why(ledger: Ledger, before: bytes) -> str:

@@ -17,6 +17,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
 from swarm.rollback import fallen
+from swarm.transfer import Comparison, Judge, report
 
 _HYPOTHESES_SHOWN: Final = 30
 _FEED_SHOWN: Final = 60
@@ -132,6 +133,7 @@ def _worker(running: Running | None) -> dict[str, Any]:
 
 def lineage(ledger: Ledger) -> list[dict[str, Any]]:
     """What `lineage --json` prints: entries from the genesis to the head."""
+    transfers = transfers_by_entry(ledger)
     return [
         {
             "id": row.id.hex(),
@@ -146,9 +148,42 @@ def lineage(ledger: Ledger) -> list[dict[str, Any]]:
             "trials": row.trials,
             "verifiers": [verifier.hex() for verifier in row.verifiers],
             "source": row.source.hex(),
+            "transfer": transfers.get(row.id, []),
         }
         for row in lineage_rows(ledger)
     ]
+
+
+def transfers_by_entry(ledger: Ledger) -> dict[bytes, list[dict[str, Any]]]:
+    """What replays at other scales say of each entry, by scale and author."""
+    judge = Judge(ledger.metric, ledger.policy.tau_micro)
+    found: dict[bytes, list[dict[str, Any]]] = {}
+    for record, body in ledger.transfers():
+        for step in report(body, judge).steps:
+            found.setdefault(step.entry, []).append(
+                {
+                    "scale": body.scale,
+                    "author": record.author.hex(),
+                    "record": record.id.hex(),
+                    "up_to": body.entry.hex(),
+                    "baseline": step.baseline.hex(),
+                    "val_bpb": _unit(step.metric_micro),
+                    **_comparison(step.step),
+                    "genesis": _comparison(step.whole),
+                    "cpu_s": round(step.cpu_ms / 1000, 1),
+                }
+            )
+    return found
+
+
+def _comparison(item: Comparison) -> dict[str, Any]:
+    return {
+        "status": item.status,
+        "pairs": item.pairs,
+        "gain": _unit(item.gain_micro),
+        "gain_low": _unit(item.low_micro),
+        "gain_high": _unit(item.high_micro),
+    }
 
 
 def rolled_back(ledger: Ledger) -> list[dict[str, Any]]:
@@ -231,6 +266,7 @@ def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
         "trials": [_trial(ledger, trial) for trial in item.trials],
         "diff": diff(ledger, blobs, item),
         "conflicts": conflicts_with_head(ledger, blobs, item),
+        "transfer": transfers_by_entry(ledger).get(item.entry_id, []),
     }
 
 

@@ -14,7 +14,7 @@ from protocol.errors import FieldError, WireError
 from protocol.ids import RECORD_SIGNATURE_TAG, record_id
 from protocol.keys import SigningKey
 from protocol.policy import Policy
-from protocol.records import BODY_TYPES, Arm, Body, Genesis, Record, Trial, kind_of
+from protocol.records import BODY_TYPES, Arm, Body, Genesis, Record, Transfer, Trial, kind_of
 from protocol.schema import from_map, to_map
 from protocol.signed import parse_statement, seal_statement
 
@@ -105,6 +105,8 @@ def _check_consistent(body: Body) -> None:
         expected = 0 if body.purpose == "screen" else limits.SIGNATURE_BYTES
         if len(body.seed_proof) != expected:
             raise FieldError(f"a {body.purpose} trial has a seed proof of {expected} bytes")
+    if isinstance(body, Transfer):
+        _check_transfer(body)
     if isinstance(body, Genesis):
         if len({item.name for item in body.data}) != len(body.data):
             raise FieldError("two data splits of one name")
@@ -114,6 +116,16 @@ def _check_consistent(body: Body) -> None:
 def _check_arm(arm: Arm) -> None:
     if (arm.metric_micro is None) == (arm.status == "ok"):
         raise FieldError("an arm has a metric exactly when its status is ok")
+
+
+def _check_transfer(body: Transfer) -> None:
+    if len({run.entry for run in body.runs}) != len(body.runs):
+        raise FieldError("a transfer runs one entry twice")
+    for run in body.runs:
+        ended = run.metrics[:-1] if run.status != "ok" else run.metrics
+        failed_last = run.status == "ok" or run.metrics[-1:] == (None,)
+        if None in ended or not failed_last:
+            raise FieldError("a run has no metric exactly when it is the last and failed")
 
 
 def _check_policy(policy: Policy) -> None:

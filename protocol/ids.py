@@ -13,6 +13,8 @@ NOTICE_SIGNATURE_TAG: Final = b"swarm-node/notice-signature/1\0"
 ENTRY_TAG: Final = b"swarm-node/entry/1\0"
 SEED_CHALLENGE_TAG: Final = b"swarm-node/seed-challenge/1\0"
 SEED_TAG: Final = b"swarm-node/seed/1\0"
+TRANSFER_CHALLENGE_TAG: Final = b"swarm-node/transfer-challenge/1\0"
+TRANSFER_SEED_TAG: Final = b"swarm-node/transfer-seed/1\0"
 RENDEZVOUS_TAG: Final = b"swarm-node/rendezvous/1\0"
 RECORDS_DIGEST_TAG: Final = b"swarm-node/records-digest/1\0"
 
@@ -47,6 +49,17 @@ def seed_challenge(hypothesis: bytes, pair: int) -> bytes:
 def seed_from_proof(seed_proof: bytes) -> int:
     """The 63-bit seed that follows from a verifier's signature over the challenge."""
     return int.from_bytes(hashlib.sha256(SEED_TAG + seed_proof).digest()[:8], "big") >> 1
+
+
+def transfer_challenge(entry: bytes, scale: str) -> bytes:
+    """Bytes that a member signs to obtain the seeds of a replay up to an entry at a scale."""
+    return TRANSFER_CHALLENGE_TAG + entry + scale.encode()
+
+
+def transfer_seed(seed_proof: bytes, number: int) -> int:
+    """The 63-bit seed of that number which follows from the signature over the challenge."""
+    material = TRANSFER_SEED_TAG + seed_proof + number.to_bytes(4, "big")
+    return int.from_bytes(hashlib.sha256(material).digest()[:8], "big") >> 1
 
 
 def rendezvous(hypothesis: bytes, member: bytes) -> bytes:

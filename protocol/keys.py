@@ -6,7 +6,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from protocol.errors import SignatureError
-from protocol.ids import seed_challenge
+from protocol.ids import seed_challenge, transfer_challenge
 from protocol.limits import KEY_BYTES
 
 
@@ -41,6 +41,10 @@ class SigningKey:
     def prove_seed(self, hypothesis: bytes, pair: int) -> bytes:
         """The proof from which this verifier's seed for one pair is derived."""
         return self.sign(seed_challenge(hypothesis, pair))
+
+    def prove_transfer(self, entry: bytes, scale: str) -> bytes:
+        """The proof from which the seeds of a replay up to an entry at a scale are derived."""
+        return self.sign(transfer_challenge(entry, scale))
 
 
 def verify(public: bytes, signature: bytes, message: bytes) -> None:

@@ -57,6 +57,12 @@ TRIALS_CITED_MAX: Final = 512
 PAIR_MAX: Final = 255
 """Highest pair number of one verifier for one hypothesis."""
 
+TRANSFER_RUNS_MAX: Final = 65
+"""Scripts that one replay of a lineage may run: the genesis and 64 entries."""
+
+TRANSFER_SEEDS_MAX: Final = 16
+"""Seeds of one replay: what a larger scale makes dear, and far more than a clear gain takes."""
+
 TIME_MS_MAX: Final = 1 << 46
 """About the year 4199. Wall clock never decides validity; this only bounds the integer."""
 

@@ -212,8 +212,52 @@ class Merge:
     trials: tuple[bytes, ...] = wire(ListOf(_ID, limits.TRIALS_CITED_MAX, distinct=True))
 
 
-Body: TypeAlias = Genesis | Admit | Hypothesis | Trial | Merge
-Kind: TypeAlias = Literal["genesis", "admit", "hypothesis", "trial", "merge"]
+@dataclass(frozen=True, slots=True)
+class TransferRun:
+    """What one script of a lineage gave at another scale.
+
+    Attributes:
+        entry: The lineage entry whose script it is.
+        status: `ok`, or how its last run failed, after which it was not run again.
+        metrics: The metric on each seed from number 0 on, in millionths of its unit; nothing for
+            a run that failed.
+        cpu_ms: CPU time of all these runs, training and scoring.
+    """
+
+    entry: bytes = wire(_ID)
+    status: Status = wire(OneOf(STATUSES))
+    metrics: tuple[int | None, ...] = wire(ListOf(Optional(_MICRO), limits.TRANSFER_SEEDS_MAX))
+    cpu_ms: int = wire(_COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A replay of a path of the lineage at another scale. It informs, and decides nothing.
+
+    Attributes:
+        scale: The task's tier, such as `confirm`, or a scale that it offers, such as `width=2`.
+        seed_proof: The signature that all seeds are derived from.
+        runs: The scripts from the genesis to the entry in question, each an ancestor of the next.
+        device: The hardware, in words.
+        runtime: The software that matters for the numbers.
+    """
+
+    scale: str = wire(_NAME)
+    seed_proof: bytes = wire(Bytes(limits.SIGNATURE_BYTES))
+    runs: tuple[TransferRun, ...] = wire(
+        ListOf(Struct(TransferRun), limits.TRANSFER_RUNS_MAX, 2, distinct=True)
+    )
+    device: str = wire(Text(limits.DEVICE_BYTES_MAX))
+    runtime: str = wire(Text(limits.DEVICE_BYTES_MAX))
+
+    @property
+    def entry(self) -> bytes:
+        """The entry whose lineage was replayed."""
+        return self.runs[-1].entry
+
+
+Body: TypeAlias = Genesis | Admit | Hypothesis | Trial | Merge | Transfer
+Kind: TypeAlias = Literal["genesis", "admit", "hypothesis", "trial", "merge", "transfer"]
 
 BODY_TYPES: Final[dict[Kind, type[Body]]] = {
     "genesis": Genesis,
@@ -221,6 +265,7 @@ BODY_TYPES: Final[dict[Kind, type[Body]]] = {
     "hypothesis": Hypothesis,
     "trial": Trial,
     "merge": Merge,
+    "transfer": Transfer,
 }
 
 

@@ -10,7 +10,8 @@ follow, in this order:
    - admit: the grant was given to the signer, allows admitting, and its chain is short enough;
    - trial: screening is the author's; any other trial's seed follows from a proof that its signer
      made for this hypothesis and this pair;
-   - merge: every cited trial is a trial of the hypothesis.
+   - merge: every cited trial is a trial of the hypothesis;
+   - transfer: its runs are a path from the genesis, and the proof of its seeds is the signer's.
 
 Membership is no rule here: it may arrive later, so the ledger asks for it when it counts. The wall
 clock is no rule either.
@@ -20,9 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from protocol.errors import SignatureError
-from protocol.ids import seed_challenge, seed_from_proof
+from protocol.ids import seed_challenge, seed_from_proof, transfer_challenge
 from protocol.keys import verify
-from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Trial
+from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
 from swarm.events import Event
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def judge(record: Record, ledger: "Ledger") -> Held | Rejected | Known | None:
             if any(ledger.trial_subject(item) != body.hypothesis for item in body.trials):
                 return Rejected("a merge cites a trial of something else")
             return None
+        case Transfer():
+            return _judge_transfer(record, body, ledger)
         case _:
             assert_never(body)
 
@@ -110,4 +113,18 @@ def _judge_trial(record: Record, body: Trial, ledger: "Ledger") -> Held | Reject
         verify(record.author, body.seed_proof, seed_challenge(body.hypothesis, body.pair))
     except SignatureError:
         return Rejected("the seed proof is not the signer's for this pair")
+    return None
+
+
+def _judge_transfer(record: Record, body: Transfer, ledger: "Ledger") -> Held | Rejected | None:
+    path = [run.entry for run in body.runs]
+    missing = next((item for item in path if not ledger.has_entry(item)), None)
+    if missing is not None:
+        return Held(missing)
+    if not ledger.is_path(path):
+        return Rejected("the runs of a transfer are no path from the genesis")
+    try:
+        verify(record.author, body.seed_proof, transfer_challenge(body.entry, body.scale))
+    except SignatureError:
+        return Rejected("the proof of a transfer's seeds is not the signer's")
     return None

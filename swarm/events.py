@@ -47,6 +47,14 @@ class MemberAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferAdded:
+    """A replay of the lineage up to an entry at another scale entered."""
+
+    entry: bytes
+    transfer: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorVoided:
     """This key signed two different trials for one slot; its evidence is void everywhere."""
 
@@ -54,5 +62,11 @@ class AuthorVoided:
 
 
 Event: TypeAlias = (
-    HypothesisAdded | TrialAdded | VerdictChanged | HeadChanged | MemberAdded | AuthorVoided
+    HypothesisAdded
+    | TrialAdded
+    | VerdictChanged
+    | HeadChanged
+    | MemberAdded
+    | TransferAdded
+    | AuthorVoided
 )

@@ -14,10 +14,10 @@ that author's evidence is void everywhere, earlier evidence included, and a verd
 voided verifier among its `liars`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from protocol.ids import entry_id, records_digest
-from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Trial
+from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
 from swarm.admission import Admitted, Held, Outcome, judge
 from swarm.case import Case, ParentRuns
 from swarm.events import (
@@ -26,12 +26,14 @@ from swarm.events import (
     HeadChanged,
     HypothesisAdded,
     MemberAdded,
+    TransferAdded,
     TrialAdded,
     VerdictChanged,
 )
 from swarm.hypotheses import HypothesisView
 from swarm.lineage import Candidate, Entry, build_entries, chosen_path
 from swarm.membership import Membership
+from swarm.transfer import TransferFile
 from swarm.verdict import conclude
 from swarm.waiting import Waiting
 
@@ -56,6 +58,8 @@ class Ledger:
         self._cases: dict[bytes, Case] = {}
         self._cases_by_key: dict[bytes, set[bytes]] = {}
         self._depths: dict[bytes, int] = {self._root_id: 0}
+        self._first_parents: dict[bytes, bytes] = {}
+        self._transfers = TransferFile()
         self._voided: set[bytes] = set()
         self._waiting = Waiting()
         self._digest: bytes | None = None
@@ -121,6 +125,7 @@ class Ledger:
                 entry = entry_id(body.parents, body.source)
                 depth = self._depths[body.parents[0]]
                 self._depths[entry] = depth + 1
+                self._first_parents[entry] = body.parents[0]
                 nothing = conclude((), self.policy, self.policy.liars)
                 self._cases[record.id] = Case(record, body, entry, depth, nothing)
                 events.append(HypothesisAdded(record.id))
@@ -135,6 +140,9 @@ class Ledger:
                 touched.add(body.hypothesis)
                 self._cases_by_key.setdefault(record.author, set()).add(body.hypothesis)
                 self._cases[body.hypothesis].merges[record.id] = record
+            case Transfer():
+                self._transfers.add(record, body)
+                events.append(TransferAdded(body.entry, record.id))
             case Genesis():
                 raise AssertionError("the gate admits no second genesis")
         return (record.id,)
@@ -319,6 +327,28 @@ class Ledger:
         """Whether an id is the root's, or what some hypothesis here would yield."""
         return identity in self._depths
 
+    def is_path(self, entries: Sequence[bytes]) -> bool:
+        """Whether entries begin with the root and each has the one before among its ancestors.
+
+        Args:
+            entries: At least one, all of which `has_entry`. Ancestors are first parents.
+        """
+        left = list(entries)
+        identity: bytes | None = left.pop()
+        while left and identity is not None:
+            identity = self._first_parents.get(identity)
+            if identity == left[-1]:
+                left.pop()
+        return not left and identity == self._root_id
+
+    def transfers(self) -> list[tuple[Record, Transfer]]:
+        """Replays of lineages that are here, by members; see `TransferFile.standing`."""
+        return [
+            (record, body)
+            for record, body in self._transfers.standing()
+            if body.entry in self._entries and self.is_member(record.author)
+        ]
+
     def is_hypothesis(self, identity: bytes) -> bool:
         """Whether a record here is a hypothesis."""
         return identity in self._cases
@@ -326,6 +356,10 @@ class Ledger:
     def author_of(self, identity: bytes) -> bytes:
         """The author of a record that is here."""
         return self._records[identity].author
+
+    def record(self, identity: bytes) -> Record:
+        """A record that is here."""
+        return self._records[identity]
 
     def trial_subject(self, identity: bytes) -> bytes | None:
         """The hypothesis of a trial that is here; None for any other record."""

@@ -22,6 +22,7 @@ from swarm.events import (
     HeadChanged,
     HypothesisAdded,
     MemberAdded,
+    TransferAdded,
     TrialAdded,
     VerdictChanged,
 )
@@ -76,6 +77,7 @@ class Board:
         self._all_dirty = True
         self._moved_heads: set[str] = set()
         self._merged_ms: dict[bytes, int] = {}
+        self._entries_stale = True
         self._agents_stale = True
         self._agents_at_ms = 0
 
@@ -91,6 +93,8 @@ class Board:
                     self._moved_heads |= {before.hex(), after.hex()}
                 case MemberAdded() | AuthorVoided():
                     self._all_dirty = True
+                case TransferAdded():
+                    self._entries_stale = True
                 case _:
                     assert_never(event)
 
@@ -121,7 +125,7 @@ class Board:
         change: dict[str, Any] = {}
         if changed:
             change["hypotheses"] = changed
-        entries = self._renew_entries(ledger) if wanted or not self.entries else []
+        entries = self._renew_entries(ledger) if wanted or self._entries_stale else []
         if entries:
             change["entries"] = entries
         self._agents_stale |= bool(wanted)
@@ -157,10 +161,14 @@ class Board:
         return wanted, merged_ms
 
     def _renew_entries(self, ledger: Ledger) -> list[Row]:
+        self._entries_stale = False
         path = {entry.id for entry in ledger.lineage()}
+        transfers = view.transfers_by_entry(ledger)
         changed: list[Row] = []
         for entry in ledger.entries.values():
-            row = rows.entry_row(entry, on_path=entry.id in path)
+            row = rows.entry_row(
+                entry, on_path=entry.id in path, transfer=transfers.get(entry.id, [])
+            )
             if self.entries.get(row["id"]) != row:
                 self.entries[row["id"]] = row
                 changed.append(row)

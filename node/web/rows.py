@@ -124,7 +124,7 @@ def _peak_kib(trials: Iterable[Trial]) -> int:
     return max((trial.child.peak_memory_kib for trial in trials), default=0)
 
 
-def entry_row(entry: Entry, *, on_path: bool) -> Row:
+def entry_row(entry: Entry, *, on_path: bool, transfer: Sequence[Row] = ()) -> Row:
     """One entry of the lineage, as `lineage --json` names its parts."""
     return {
         "id": entry.id.hex(),
@@ -142,6 +142,7 @@ def entry_row(entry: Entry, *, on_path: bool) -> Row:
         "trials": entry.trials,
         "verifiers": [verifier.hex() for verifier in entry.verifiers],
         "source": entry.source.hex(),
+        "transfer": list(transfer),
     }
 
 

@@ -22,6 +22,8 @@ from protocol.records import (
     Metric,
     Origin,
     TaskRef,
+    Transfer,
+    TransferRun,
     Trial,
 )
 
@@ -245,6 +247,29 @@ MERGE: Final = RecordSample(
     body=Merge(hypothesis=HYPOTHESIS.id, trials=(TRIAL_VERIFY.id, TRIAL_CRASHED.id)),
 )
 
+_TRANSFER_ENTRY: Final = entry_id((ROOT_ENTRY,), blob_digest(b"train.py, changed"))
+
+TRANSFER: Final = RecordSample(
+    name="transfer",
+    key=BOB,
+    swarm=SWARM,
+    created_ms=CREATED_MS + 6_500,
+    body=Transfer(
+        scale="width=2",
+        seed_proof=BOB.prove_transfer(_TRANSFER_ENTRY, "width=2"),
+        runs=(
+            TransferRun(
+                entry=ROOT_ENTRY, status="ok", metrics=(3_100_000, 3_120_000, -5), cpu_ms=61_000
+            ),
+            TransferRun(
+                entry=_TRANSFER_ENTRY, status="oom", metrics=(2_900_000, None), cpu_ms=40_000
+            ),
+        ),
+        device="8 cores, 1 GPU",
+        runtime="torch 2.13.0 cuda",
+    ),
+)
+
 RECORDS: Final = (
     GENESIS,
     GENESIS_OTHER,
@@ -255,6 +280,7 @@ RECORDS: Final = (
     TRIAL_VERIFY,
     TRIAL_CRASHED,
     MERGE,
+    TRANSFER,
 )
 
 CLAIM: Final = NoticeSample(

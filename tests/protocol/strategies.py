@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from protocol.policy import Policy
-from protocol.records import Arm, Genesis, Trial
+from protocol.records import Arm, Genesis, Transfer, TransferRun, Trial
 from protocol.schema import Bool, Bytes, Int, ListOf, OneOf, Optional, Spec, Struct, Text, printable
 
 T = TypeVar("T")
@@ -72,6 +72,15 @@ def consistent(struct: T) -> T:
             result = replace(struct, seed_proof=b"")
         case Trial(seed_proof=b""):
             result = replace(struct, seed_proof=bytes(64))
+        case TransferRun(status="ok", metrics=metrics):
+            result = replace(struct, metrics=tuple(item or 0 for item in metrics))
+        case TransferRun(metrics=metrics):
+            result = replace(struct, metrics=(*(item or 0 for item in metrics[:-1]), None))
+        case Transfer(runs=runs):
+            by_entry = {run.entry: run for run in runs}
+            spare = (replace(runs[0], entry=bytes([n]) * 32) for n in range(2))
+            by_entry = {**by_entry, **{run.entry: run for run in spare}}
+            result = replace(struct, runs=tuple(by_entry.values())[: max(2, len(runs))])
         case Policy():
             result = replace(
                 struct,

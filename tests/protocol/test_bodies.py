@@ -10,7 +10,16 @@ from protocol.envelope import open_envelope, seal
 from protocol.errors import FieldError, SignatureError, WireError
 from protocol.notices import Claim, open_notice, seal_notice
 from protocol.policy import POLICIES
-from protocol.records import STATUSES, Admit, DataRef, Genesis, Hypothesis, Merge, Trial
+from protocol.records import (
+    STATUSES,
+    Admit,
+    DataRef,
+    Genesis,
+    Hypothesis,
+    Merge,
+    Transfer,
+    Trial,
+)
 from protocol.schema import to_map
 from tests.protocol.resign import resigned, set_field
 from tests.protocol.samples import (
@@ -24,6 +33,7 @@ from tests.protocol.samples import (
     POLICY,
     RECORDS,
     SWARM,
+    TRANSFER,
     TRIAL_CRASHED,
     TRIAL_SCREEN,
     TRIAL_VERIFY,
@@ -39,6 +49,15 @@ assert isinstance(_admit, Admit)
 assert isinstance(_screen, Trial)
 assert isinstance(_verify, Trial)
 assert isinstance(_crashed, Trial)
+assert isinstance(TRANSFER.body, Transfer)
+_transfer, _ended = TRANSFER.body, TRANSFER.body.runs[1]
+
+
+def _ending(**changes: Any) -> Transfer:
+    """The transfer with another last run."""
+    return replace(_transfer, runs=(_transfer.runs[0], replace(_ended, **changes)))
+
+
 _split = DataRef(name="train", digest=bytes(32), size_bytes=1)
 
 INCONSISTENT = {
@@ -56,6 +75,11 @@ INCONSISTENT = {
         for status in STATUSES
         if status != "ok"
     },
+    "a replay that goes on after a failure": _ending(metrics=(None, 5)),
+    "a replay that failed without a failure": _ending(metrics=(5, 5)),
+    "a replay that failed before it ran": _ending(metrics=()),
+    "a failure in a replay that is ok": _ending(status="ok"),
+    "one entry replayed twice": _ending(entry=_transfer.runs[0].entry),
     "two splits of one name": replace(_genesis, data=(_split, replace(_split, size_bytes=2))),
     "fewer verifiers asked than needed": replace(
         _genesis, policy=replace(POLICY, min_verifiers=3, max_verifiers=2)
@@ -87,6 +111,17 @@ OUT_OF_BOUNDS: dict[str, Any] = {
     "too many trials cited": replace(
         _merge, trials=tuple(i.to_bytes(32, "big") for i in range(limits.TRIALS_CITED_MAX + 1))
     ),
+    "no scale": replace(_transfer, scale=""),
+    "a replay of the genesis alone": replace(_transfer, runs=_transfer.runs[:1]),
+    "too many runs": replace(
+        _transfer,
+        runs=tuple(
+            replace(_ended, entry=bytes([i]) * 32) for i in range(limits.TRANSFER_RUNS_MAX + 1)
+        ),
+    ),
+    "too many seeds": _ending(status="ok", metrics=(5,) * (limits.TRANSFER_SEEDS_MAX + 1)),
+    "a replay's metric as a float": _ending(status="ok", metrics=(1.5,)),
+    "a replay without a proof": replace(_transfer, seed_proof=b""),
     "pair negative": replace(_screen, pair=-1),
     "pair too high": replace(_screen, pair=limits.PAIR_MAX + 1),
     "pair true": replace(_screen, pair=True),

@@ -55,7 +55,7 @@ def test_a_notice_is_bounded_more_tightly_than_a_record() -> None:
 
 
 def test_no_tag_is_a_prefix_of_another() -> None:
-    assert len(TAGS) == len(set(TAGS)) == 8
+    assert len(TAGS) == len(set(TAGS)) == 10
     for tag in TAGS:
         assert tag.endswith(b"\0")
         assert tag.count(b"\0") == 1
@@ -179,7 +179,7 @@ HEADER_FAULTS = {
     "version 2": (set_field("v", 2), "v: "),
     "version true": (set_field("v", True), "v: "),
     "version as text": (set_field("v", "1"), "v: "),
-    "kind unknown": (set_field("kind", "transfer"), "unknown kind"),
+    "kind unknown": (set_field("kind", "gift"), "unknown kind"),
     "kind empty": (set_field("kind", ""), "kind: "),
     "kind in capitals": (set_field("kind", "Admit"), "unknown kind"),
     "kind as bytes": (set_field("kind", b"admit"), "kind: "),

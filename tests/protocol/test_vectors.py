@@ -114,6 +114,16 @@ def test_hashes() -> None:
     assert ids.records_digest([]).hex() == records["digest_of_none"]
 
 
+def test_transfer_seeds() -> None:
+    vector = HASHES["transfer"]
+    key = SigningKey.from_seed(bytes.fromhex(vector["key_seed"]))
+    entry = bytes.fromhex(vector["entry"])
+    assert ids.transfer_challenge(entry, vector["scale"]).hex() == vector["challenge"]
+    proof = key.prove_transfer(entry, vector["scale"])
+    assert proof.hex() == vector["seed_proof"]
+    assert [ids.transfer_seed(proof, number) for number in range(3)] == vector["seeds"]
+
+
 def test_seed() -> None:
     seed = HASHES["seed"]
     key = SigningKey.from_seed(bytes.fromhex(seed["key_seed"]))

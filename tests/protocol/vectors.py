@@ -107,6 +107,17 @@ def hashes() -> Any:
             "seed_proof": proof.hex(),
             "seed": ids.seed_from_proof(proof),
         },
+        "transfer": {
+            "key_seed": samples.BOB.seed.hex(),
+            "entry": samples.ROOT_ENTRY.hex(),
+            "scale": "confirm",
+            "challenge": ids.transfer_challenge(samples.ROOT_ENTRY, "confirm").hex(),
+            "seed_proof": samples.BOB.prove_transfer(samples.ROOT_ENTRY, "confirm").hex(),
+            "seeds": [
+                ids.transfer_seed(samples.BOB.prove_transfer(samples.ROOT_ENTRY, "confirm"), number)
+                for number in range(3)
+            ],
+        },
         "rendezvous": {
             "hypothesis": hypothesis.hex(),
             "member": samples.BOB.public.hex(),
