@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
-from node.runner_files import Descriptors, seal, sealed_file, sealed_room
+from node.runner_files import Descriptors, Files, files_for
 from node.runner_launch import stage_code
 from node.runner_limits import Bounds
 from node.runner_record import Record, claims_fault, fault_of
 from node.runner_server import ModelServer, ServerDiedError
+from node.runner_single import SingleUseWorker
 from node.runner_worker import Ended, Worker, WorkerError
 from node.sandbox import staging_home
 from trainer import scorer
@@ -68,8 +69,10 @@ class Runner:
         random_seed: Callable[[], int],
         token_bytes: npt.NDArray[np.int64] | None = None,
         devices: tuple[pathlib.Path, ...] = (),
+        files: Files | None = None,
     ) -> None:
         self.slots = slots
+        self._files = files or files_for()
         self._sandbox = sandbox
         self._code = code
         self._train = train
@@ -93,7 +96,9 @@ class Runner:
             SandboxError: the sandbox could not be started.
         """
         while len(self._every) < self.slots:
-            self._idle.append(await self._new_worker(memory_bytes))
+            self._idle.append(self._launch(memory_bytes))
+        for worker in self._idle:
+            await worker.ready()
 
     async def run(
         self,
@@ -155,10 +160,9 @@ class Runner:
         self._every.clear()
         self._idle.clear()
 
-    async def _new_worker(self, memory_bytes: int) -> Worker:
-        worker = await Worker.start(
-            self._sandbox, self._code, self._train, memory_bytes, self._devices
-        )
+    def _launch(self, memory_bytes: int) -> Worker:
+        kind = Worker if self._sandbox.second_wall else SingleUseWorker
+        worker = kind.launch(self._sandbox, self._code, self._train, memory_bytes, self._devices)
         self._every.add(worker)
         return worker
 
@@ -172,8 +176,12 @@ class Runner:
             self._every.discard(worker)
             worker = None
         if worker is None:
-            worker = await self._new_worker(memory_bytes)
+            worker = self._launch(memory_bytes)
         try:
+            await worker.ready()
+            if worker.single_use:
+                # Its successor warms up while this one works.
+                self._idle.append(self._launch(memory_bytes))
             yield worker
         finally:
             if worker.alive:
@@ -201,9 +209,9 @@ class Runner:
         record = Record(trio.current_time())
         show(Progress("start", 0.0))
         with contextlib.ExitStack() as stack:
-            script = sealed_file("train.py", job.script.encode())
+            script = self._files.fixed("train.py", job.script.encode())
             stack.callback(os.close, script)
-            weights = sealed_room("weights", job.limits.weights_bytes)
+            weights = self._files.room("weights", job.limits.weights_bytes)
             stack.callback(os.close, weights)
             descriptors = Descriptors(script, weights)
 
@@ -223,7 +231,9 @@ class Runner:
             fault = fault or claims_fault(job, ended.frame)
             if fault is not None:
                 return record.outcome(*fault)
-            seal(weights)
+            sealed = self._files.frozen(weights)
+            stack.callback(os.close, sealed)
+            descriptors = Descriptors(script, sealed)
             return await self._judge(job, descriptors, record, parent_bits, show)
 
     async def _judge(
@@ -278,7 +288,7 @@ class Runner:
         answered = False
 
         async def serve(worker: Worker) -> Ended:
-            with ModelServer.open(rows, context, job.vocab_size) as server:
+            with ModelServer.open(rows, context, job.vocab_size, self._files) as server:
 
                 async def drive() -> tuple[Status, str] | None:
                     nonlocal answered
@@ -321,6 +331,7 @@ async def open_runner(
     slots: int = 1,
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
     devices: tuple[pathlib.Path, ...] = (),
+    files: Files | None = None,
 ) -> AsyncIterator[Runner]:
     """Opens a runner and kills all of its workers at the end. Use it on the main thread.
 
@@ -331,6 +342,7 @@ async def open_runner(
         slots: jobs that can run at once, one thread each.
         random_seed: seeds audits; must not be foreseeable by a script.
         devices: GPU devices that jobs may use, in GPU mode only.
+        files: what jobs' files are made of; the best that the system has if left out.
 
     Raises:
         SandboxError: the worker's code cannot be copied.
@@ -346,6 +358,7 @@ async def open_runner(
         random_seed=random_seed,
         token_bytes=data.token_bytes,
         devices=devices,
+        files=files,
     )
     try:
         yield runner

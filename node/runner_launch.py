@@ -6,6 +6,7 @@ This file decides what a worker process gets to see. It refuses to know what con
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import site
 import sys
@@ -53,33 +54,51 @@ def stage_code(
     return stage(files, home)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Passed:
+    """What a worker gets beside its code.
+
+    Attributes:
+        control: descriptor of its end of the control socket.
+        tokens: descriptor of the training tokens.
+        token_bytes: how many there are: a sandbox may not let a file be asked for its size.
+    """
+
+    control: int
+    tokens: int
+    token_bytes: int
+
+
 def specification(
     code: pathlib.Path,
-    passed: tuple[int, int],
+    passed: Passed,
     errors: int,
     memory_bytes: int,
     *,
     group: int | None = None,
     devices: tuple[pathlib.Path, ...] = (),
+    single_use: bool = False,
 ) -> SandboxSpec:
     """Describes the worker's sandbox: its code is all that it sees, two files all that it gets.
 
     Args:
         code: the worker's code, from `stage_code`.
-        passed: descriptors of the control socket and of the training tokens.
+        passed: its control socket and the training tokens.
         errors: where the worker's own complaints go.
         memory_bytes: most memory of a job.
         group: descriptor of the control group to run in, if there is one.
         devices: GPU devices, in GPU mode.
+        single_use: whether the worker becomes its one job instead of forking.
     """
     paths = [str(code), *site.getsitepackages()]
+    arguments = (*dataclasses.astuple(passed), "single" if single_use else "warm")
     flags = ("-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
     return SandboxSpec(
-        argv=(sys.executable, *flags, str(len(paths)), *paths, *map(str, passed)),
+        argv=(sys.executable, *flags, str(len(paths)), *paths, *map(str, arguments)),
         limits=SandboxLimits(memory_bytes=memory_bytes + _WORKER_MEMORY_BYTES),
         env=minimal_environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
         read_only=(code,),
-        pass_fds=passed,
+        pass_fds=(passed.control, passed.tokens),
         stderr_fd=errors,
         group_fd=group,
         devices=devices,

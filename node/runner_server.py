@@ -1,22 +1,22 @@
 """Talking with a served model: tokens and logits through shared memory.
 
 This file decides how a request and its answer cross the sandbox's wall. Tokens and logits lie in a
-memfd that nobody can resize; one header goes out on a pipe and one byte comes back. The logits are
-copied before anybody looks at them, so that the server cannot change them after they were checked.
-It refuses to know what the answers are worth (`trainer.scorer`).
+file that both sides hold; one header goes out on a pipe and one byte comes back. The logits are
+copied before anybody looks at them, so that the server cannot change them after they were checked,
+and copied by reading: a map of a file that the server has cut short would end the node. It refuses
+to know what the answers are worth (`trainer.scorer`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import trio
 
-from node.runner_files import OwnedDescriptor, sealed_room
+from node.runner_files import Files, OwnedDescriptor, files_for
 from trainer.scorer import InvalidAnswerError
 from trainer.worker import wire
 
@@ -40,7 +40,9 @@ class ModelServer:
         others: descriptors for the serving process: shared memory, requests, answers.
     """
 
-    def __init__(self, rows: int, context: int, vocab_size: int, stack: contextlib.ExitStack):
+    def __init__(
+        self, rows: int, context: int, vocab_size: int, stack: contextlib.ExitStack, files: Files
+    ) -> None:
         """Makes shared memory and pipes, which live as long as stack.
 
         Args:
@@ -48,28 +50,30 @@ class ModelServer:
             context: tokens of a window.
             vocab_size: logits of a token.
             stack: closes everything.
+            files: makes the shared memory.
         """
         self._room = rows * context
         self._context = context
         self._vocab_size = vocab_size
         size = self._room * (_TOKEN_BYTES + _LOGIT_BYTES * vocab_size)
-        memory = OwnedDescriptor(sealed_room("logits", size))
+        memory = OwnedDescriptor(files.room("logits", size))
         ends = [OwnedDescriptor(fd) for fd in (*os.pipe(), *os.pipe())]
-        for descriptor in (memory, *ends):
+        self._memory = OwnedDescriptor(os.dup(memory.fd))
+        for descriptor in (memory, self._memory, *ends):
             stack.callback(descriptor.close)
         requests, self._requests, self._answers, answers = ends
         os.set_blocking(self._answers.fd, False)
         self._theirs = [memory, requests, answers]
         self.others = tuple(d.fd for d in self._theirs)
-        self._memory = mmap.mmap(memory.fd, size)
-        stack.callback(self._memory.close)
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, rows: int, context: int, vocab_size: int) -> Iterator[Self]:
+    def open(
+        cls, rows: int, context: int, vocab_size: int, files: Files | None = None
+    ) -> Iterator[Self]:
         """Makes a server's ends for the length of a `with` block."""
         with contextlib.ExitStack() as stack:
-            yield cls(rows, context, vocab_size, stack)
+            yield cls(rows, context, vocab_size, stack, files or files_for())
 
     def hand_over(self) -> None:
         """Closes what now belongs to the serving process, so that its death is seen."""
@@ -109,7 +113,7 @@ class ModelServer:
     async def _ask(self, tokens: Tokens) -> None:
         flat = tokens.reshape(-1).astype(np.int64)
         assert flat.size <= self._room, "requests fit the room that was made for them"
-        self._memory[: flat.size * _TOKEN_BYTES] = flat.tobytes()
+        os.pwrite(self._memory.fd, flat.tobytes(), 0)
         try:
             os.write(self._requests.fd, wire.REQUEST.pack(*tokens.shape))
         except BrokenPipeError as error:
@@ -119,8 +123,8 @@ class ModelServer:
     def _accept(self, task: Scoring | Audit, index: int, shape: tuple[int, int]) -> None:
         count = shape[0] * shape[1] * self._vocab_size
         start = self._room * _TOKEN_BYTES
-        # Slicing the map copies: from here on the server cannot change what is scored.
-        raw = self._memory[start : start + count * _LOGIT_BYTES]
+        # From here on the server cannot change what is scored.
+        raw = _copy(self._memory.fd, count * _LOGIT_BYTES, start)
         task.accept(index, np.frombuffer(raw, np.float32).reshape(*shape, self._vocab_size))
 
     async def _expect(self, expected: bytes) -> None:
@@ -135,3 +139,19 @@ class ModelServer:
             raise ServerDiedError
         if answer != expected:
             raise InvalidAnswerError("broke the protocol of served models")
+
+
+def _copy(fd: int, size: int, place: int) -> bytearray:
+    """Returns size bytes of a file from place on.
+
+    Raises:
+        InvalidAnswerError: there are fewer.
+    """
+    content = bytearray(size)
+    view = memoryview(content)
+    while view:
+        got = os.preadv(fd, [view], place)
+        if not got:
+            raise InvalidAnswerError("cut the memory of its answers short")
+        view, place = view[got:], place + got
+    return content

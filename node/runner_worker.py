@@ -16,15 +16,17 @@ import dataclasses
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Final
+import tempfile
+from collections import deque
+from typing import IO, TYPE_CHECKING, ClassVar, Final, Self
 
 import trio
 
-from node import runner_memory
+from node import runner_memory, runner_watch
 from node.errors import NodeError
 from node.runner_files import Descriptors, pipe
-from node.runner_launch import specification
-from node.runner_limits import OUTPUT_BYTES_MAX, Bounds
+from node.runner_launch import Passed, specification
+from node.runner_watch import READ_BYTES, Watch
 from node.sandbox import MemoryGroup, kill_tree, make_group
 from trainer.job import clip_reason
 from trainer.worker import wire
@@ -34,17 +36,15 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from node.runner_limits import Bounds
     from node.sandbox import Sandbox
     from trainer.job import Status
 
 START_TIMEOUT_S: Final = 180.0
 """A cold start imports torch: 3 s on an idle machine, over 10 s on a loaded one."""
 KILL_GRACE_S: Final = 3.0
-WATCH_EVERY_S: Final = 0.1
+_WATCH_EVERY_S: Final = 0.1
 """What the kernel does not limit by itself is bounded by what can be written to in this time."""
-FRAMES_EVERY_S: Final = 0.05
-_READ_BYTES: Final = 1 << 16
-_FRAMES_PER_READ: Final = 64
 
 
 class WorkerError(NodeError):
@@ -75,28 +75,15 @@ class Ended:
         return self.event is None and self.stopped is None
 
 
-class _Watch:
-    """What is known about a running process."""
-
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.frame: wire.Frame | None = None
-        self.stopped: tuple[Status, str] | None = None
-        self.log = bytearray()
-        self.printed = 0
-        self.memory_bytes = 0
-        self.stop_wanted = trio.Event()
-        self.talked = trio.Event()
-
-    def stop(self, status: Status, reason: str) -> None:
-        """Asks for the process to be stopped; the first reason stands."""
-        if self.stopped is None:
-            self.stopped = (status, reason)
-            self.stop_wanted.set()
-
-
 class Worker:
-    """A sandbox with a warm zygote, and at most one job process in it."""
+    """A sandbox with a warm zygote, and at most one job process in it.
+
+    Attributes:
+        single_use: whether its one process becomes the job, instead of forking one for each.
+    """
+
+    single_use: ClassVar[bool] = False
+    _watch_every_s: ClassVar[float] = _WATCH_EVERY_S
 
     def __init__(
         self,
@@ -104,10 +91,15 @@ class Worker:
         control: trio.socket.SocketType,
         group: MemoryGroup | None,
         devices: tuple[pathlib.Path, ...],
+        errors: IO[bytes],
     ) -> None:
         self._process = process
         self._control = control
+        self._messages = wire.Messages()
+        self._events: deque[bytes] = deque()
         self._group = group
+        self._errors = errors
+        self._ready = False
         self._devices = ":".join(map(str, devices))
         self._idle_bytes = 0
         self._inherited_bytes = 0
@@ -115,15 +107,15 @@ class Worker:
         self._closed = False
 
     @classmethod
-    async def start(
+    def launch(
         cls,
         sandbox: Sandbox,
         code: pathlib.Path,
         tokens: pathlib.Path,
         memory_bytes: int,
         devices: tuple[pathlib.Path, ...] = (),
-    ) -> Worker:
-        """Starts a worker and waits until it is warm. Call from the main thread.
+    ) -> Self:
+        """Starts a worker, which is warm when `ready` returns. Call from the main thread.
 
         Args:
             sandbox: what confines it.
@@ -133,25 +125,31 @@ class Worker:
             devices: GPU devices, in GPU mode.
 
         Raises:
-            WorkerError: it did not become ready.
             SandboxError: the sandbox could not be started.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        errors = os.memfd_create("worker-errors")
+        # A stream, which every system has; `wire.Messages` finds the messages in it.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Unlinked from the start: what the worker has to complain about.
+        errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed once the worker is ready)
         group = make_group()
         door = None
         try:
             door = None if group is None else group.open_door()
             # Opened here, so that it may lie where the sandbox's user cannot go.
             with tokens.open("rb") as data:
-                passed = (theirs.fileno(), data.fileno())
                 spec = specification(
-                    code, passed, errors, memory_bytes, group=door, devices=devices
+                    code,
+                    Passed(theirs.fileno(), data.fileno(), os.fstat(data.fileno()).st_size),
+                    errors.fileno(),
+                    memory_bytes,
+                    group=door,
+                    devices=devices,
+                    single_use=cls.single_use,
                 )
                 process = sandbox.popen(spec)
         except BaseException:
             ours.close()
-            os.close(errors)
+            errors.close()
             if group is not None:
                 group.remove()
             raise
@@ -159,29 +157,37 @@ class Worker:
             theirs.close()
             if door is not None:
                 os.close(door)
-        worker = cls(process, trio.socket.from_stdlib_socket(ours), group, devices)
+        return cls(process, trio.socket.from_stdlib_socket(ours), group, devices, errors)
+
+    async def ready(self) -> None:
+        """Waits until it is warm; at once if it was ready before.
+
+        Raises:
+            WorkerError: it did not become ready, and is closed.
+        """
+        if self._ready:
+            return
         try:
-            await worker._become_ready(errors)
+            await self._become_ready()
         except BaseException:
-            worker.close()
+            self.close()
             raise
-        finally:
-            os.close(errors)
-        return worker
+        self._ready = True
+        self._errors.close()
 
     @property
     def alive(self) -> bool:
         """Whether it can take another job."""
         return not self._closed and self._process.poll() is None
 
-    async def _become_ready(self, errors: int) -> None:
+    async def _become_ready(self) -> None:
         event = None
         with trio.move_on_after(START_TIMEOUT_S):
             try:
                 event = await self._next_event()
             except WorkerError as error:
-                os.lseek(errors, 0, os.SEEK_SET)
-                said = os.read(errors, _READ_BYTES).decode(errors="replace").strip()
+                raw = os.pread(self._errors.fileno(), READ_BYTES, 0)
+                said = raw.decode(errors="replace").strip()
                 last = clip_reason(said.splitlines()[-1]) if said else "it said nothing"
                 raise WorkerError(f"the sandboxed worker did not start: {last}") from error
         if event is None or event.name != "ready":
@@ -193,6 +199,7 @@ class Worker:
         """Kills the sandbox with everything in it."""
         self._closed = True
         self._control.close()
+        self._errors.close()
         kill_tree(self._process)
         if self._group is not None:
             self._group.remove()
@@ -219,11 +226,16 @@ class Worker:
         Raises:
             WorkerError: the worker broke down before it had a process for the command.
         """
-        watch = _Watch(bounds)
+        watch = Watch(bounds)
         # The kernel's limit counts what a child inherits from the warm worker, and there is no
         # procfs in the sandbox to read it from.
         memory_bytes = bounds.memory_bytes + self._inherited_bytes
-        settings = command.settings | {"memory_bytes": memory_bytes} | {"devices": self._devices}
+        settings = command.settings | {
+            "memory_bytes": memory_bytes,
+            "devices": self._devices,
+            # Says what the job has to give up by itself before it reads the script.
+            "second_wall": int(not self.single_use),
+        }
         command = wire.Command(command.verb, settings)
         event: wire.Event | None = None
         kills = self._limit_group(bounds)
@@ -237,14 +249,14 @@ class Worker:
                 frames_end.close()
                 log_end.close()
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_watch_time, watch)
+                    nursery.start_soon(runner_watch.watch_time, watch)
                     nursery.start_soon(self._watch_memory, watch)
                     nursery.start_soon(self._obey_stop, watch)
                     if drive is not None:
                         nursery.start_soon(self._converse, drive, watch)
                     async with trio.open_nursery() as readers:
-                        readers.start_soon(_read_log, log.fd, watch)
-                        readers.start_soon(_read_frames, frames.fd, watch, on_frame)
+                        readers.start_soon(runner_watch.read_log, log.fd, watch)
+                        readers.start_soon(runner_watch.read_frames, frames.fd, watch, on_frame)
                         event = await self._exit()
                         # All pipes end with the process; a lost sandbox may keep them a moment.
                         readers.cancel_scope.deadline = trio.current_time() + KILL_GRACE_S
@@ -280,13 +292,13 @@ class Worker:
             return
         with trio.move_on_after(KILL_GRACE_S):
             with contextlib.suppress(WorkerError):
-                await self._send(wire.Command("kill"), [])
+                await self._ask_to_end()
                 await self._exit()
                 return
         self.close()
 
     async def _converse(
-        self, drive: Callable[[], Awaitable[tuple[Status, str] | None]], watch: _Watch
+        self, drive: Callable[[], Awaitable[tuple[Status, str] | None]], watch: Watch
     ) -> None:
         fault = await drive()
         watch.talked.set()
@@ -296,12 +308,15 @@ class Worker:
         await trio.sleep(KILL_GRACE_S)
         # The conversation is over and its result stands, whatever still runs there.
         with contextlib.suppress(WorkerError):
-            await self._send(wire.Command("kill"), [])
+            await self._ask_to_end()
 
-    async def _obey_stop(self, watch: _Watch) -> None:
+    async def _ask_to_end(self) -> None:
+        await self._send(wire.Command("kill"), [])
+
+    async def _obey_stop(self, watch: Watch) -> None:
         await watch.stop_wanted.wait()
         with contextlib.suppress(WorkerError):
-            await self._send(wire.Command("kill"), [])
+            await self._ask_to_end()
         await trio.sleep(KILL_GRACE_S)
         # Still here, so the zygote did not report an end: nothing less than this helps.
         kill_tree(self._process)
@@ -319,14 +334,19 @@ class Worker:
         return event
 
     async def _next_event(self) -> wire.Event:
+        while not self._events:
+            try:
+                raw = await self._control.recv(wire.MESSAGE_BYTES_MAX)
+            except OSError as error:
+                raise WorkerError("the sandboxed worker is gone") from error
+            if not raw:
+                raise WorkerError("the sandboxed worker is gone")
+            try:
+                self._events.extend(self._messages.feed(raw))
+            except wire.WorkerProtocolError as error:
+                raise WorkerError(f"the sandboxed worker misbehaves: {error}") from error
         try:
-            raw = await self._control.recv(wire.MESSAGE_BYTES_MAX + 1)
-        except OSError as error:
-            raise WorkerError("the sandboxed worker is gone") from error
-        if not raw:
-            raise WorkerError("the sandboxed worker is gone")
-        try:
-            return wire.decode_event(raw)
+            return wire.decode_event(self._events.popleft())
         except wire.WorkerProtocolError as error:
             raise WorkerError(f"the sandboxed worker misbehaves: {error}") from error
 
@@ -336,64 +356,22 @@ class Worker:
             if fds:
                 packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
                 rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)
-                await self._control.sendmsg([raw], [rights])
-            else:
-                await self._control.send(raw)
+                raw = raw[await self._control.sendmsg([raw], [rights]) :]
+            while raw:
+                raw = raw[await self._control.send(raw) :]
         except OSError as error:
             self.close()
             raise WorkerError("the sandboxed worker is gone") from error
 
-    async def _watch_memory(self, watch: _Watch) -> None:
+    async def _watch_memory(self, watch: Watch) -> None:
         while True:
             held = runner_memory.held_bytes(self._process.pid) - self._idle_bytes
             watch.memory_bytes = max(watch.memory_bytes, held)
-            # A child shares its parent's pages until it writes to them, and they count twice.
-            if held > watch.bounds.memory_bytes + self._idle_bytes:
+            if held > watch.bounds.memory_bytes + self._counted_twice_bytes():
                 watch.stop(*watch.bounds.out_of_memory())
                 return
-            await trio.sleep(WATCH_EVERY_S)
+            await trio.sleep(self._watch_every_s)
 
-
-async def _read(fd: int, size: int) -> bytes:
-    while True:
-        try:
-            return os.read(fd, size)
-        except BlockingIOError:
-            await trio.lowlevel.wait_readable(fd)
-
-
-async def _read_log(fd: int, watch: _Watch) -> None:
-    while chunk := await _read(fd, _READ_BYTES):
-        watch.printed += len(chunk)
-        watch.log += chunk
-        del watch.log[: -watch.bounds.log_bytes]
-        if watch.printed > OUTPUT_BYTES_MAX:
-            watch.stop(*watch.bounds.too_much_output())
-            return
-        await trio.lowlevel.checkpoint()
-
-
-async def _read_frames(
-    fd: int, watch: _Watch, on_frame: Callable[[wire.Frame], None] | None
-) -> None:
-    pending = b""
-    while chunk := await _read(fd, wire.FRAME_BYTES * _FRAMES_PER_READ):
-        pending += chunk
-        whole = len(pending) - len(pending) % wire.FRAME_BYTES
-        for start in range(0, whole, wire.FRAME_BYTES):
-            try:
-                frame = wire.decode_frame(pending[start : start + wire.FRAME_BYTES])
-            except wire.WorkerProtocolError as error:
-                watch.stop("invalid", f"broke the worker's protocol: {error}")
-                return
-            watch.frame = frame
-            if on_frame is not None and frame.end is None:
-                on_frame(frame)
-        pending = pending[whole:]
-        # Bounds what a flood of frames costs; an honest process sends five a second.
-        await trio.sleep(FRAMES_EVERY_S)
-
-
-async def _watch_time(watch: _Watch) -> None:
-    await trio.sleep(watch.bounds.wall_s)
-    watch.stop(*watch.bounds.out_of_time())
+    def _counted_twice_bytes(self) -> int:
+        """Returns how much of a job's memory may be its parent's, shared until it is written to."""
+        return self._idle_bytes

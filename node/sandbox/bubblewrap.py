@@ -38,6 +38,7 @@ class Bubblewrap:
     """Starts programs under bubblewrap."""
 
     name: Final = "bubblewrap"
+    second_wall: Final = True
 
     def __init__(self, program: Path | None = None, interpreter: Interpreter | None = None) -> None:
         """Find the program; nothing is started yet.

@@ -31,6 +31,7 @@ class Landlock:
     """Starts programs under Landlock."""
 
     name: Final = "landlock"
+    second_wall: Final = True
 
     def __init__(
         self, interpreter: Interpreter | None = None, confinement: Path = CONFINEMENT

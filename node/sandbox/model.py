@@ -82,7 +82,11 @@ class Sandbox(Protocol):
 
     @property
     def name(self) -> str:
-        """``bubblewrap`` or ``landlock``."""
+        """``bubblewrap``, ``landlock`` or ``seatbelt``."""
+
+    @property
+    def second_wall(self) -> bool:
+        """Whether a job's process can give up more by itself, so that one sandbox serves many."""
 
     def popen(self, spec: SandboxSpec) -> subprocess.Popen[bytes]:
         """Start a program confined; it dies with the calling thread, so call from the main one.

@@ -55,6 +55,7 @@ class Seatbelt:
     """Starts programs under ``sandbox-exec``."""
 
     name: Final = "seatbelt"
+    second_wall: Final = False
 
     def __init__(self, interpreter: Interpreter | None = None) -> None:
         """Find the program; nothing is started yet.

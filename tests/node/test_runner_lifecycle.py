@@ -168,6 +168,7 @@ class BrokenSandbox:
     """Starts a program that ends at once with a complaint."""
 
     name = "broken"
+    second_wall = True
 
     def __init__(self, real: Sandbox) -> None:
         self._real = real

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node import runner_worker
+from node import runner_watch, runner_worker
 from node.home import Home
 from node.identity import load_or_create_identity
 from node.runner import open_runner
@@ -135,7 +135,7 @@ class Everything:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.received: list[bytes] = []
-        read, decode, adopt = runner_worker._read, wire.decode_event, runner_worker.Worker.run
+        read, decode, adopt = runner_watch.read, wire.decode_event, runner_worker.Worker.run
 
         async def keep_reading(fd: int, size: int) -> bytes:
             content = await read(fd, size)
@@ -157,7 +157,7 @@ class Everything:
                 os.close(fd)
             return ended
 
-        monkeypatch.setattr(runner_worker, "_read", keep_reading)
+        monkeypatch.setattr(runner_watch, "read", keep_reading)
         monkeypatch.setattr(wire, "decode_event", keep_event)
         monkeypatch.setattr(runner_worker.Worker, "run", keep_memory)
 
@@ -285,7 +285,7 @@ async def test_the_keeper_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = Everything(monkeypatch)
     reading, writing = os.pipe()
     os.write(writing, b"came out")
-    assert await runner_worker._read(reading, 100) == b"came out"
+    assert await runner_watch.read(reading, 100) == b"came out"
     os.close(reading)
     os.close(writing)
     assert everything.received == [b"came out"]

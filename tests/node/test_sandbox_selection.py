@@ -39,6 +39,7 @@ class NoSandbox:
     """Runs programs with all the rights of the tests: the control of every promise."""
 
     name = "none"
+    second_wall = True
 
     def popen(self, spec: SandboxSpec) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -56,6 +57,7 @@ class BrokenSandbox:
     """Starts something else that says nothing of use."""
 
     name = "broken"
+    second_wall = True
 
     def popen(self, spec: SandboxSpec) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", "import sys; sys.exit('cannot make namespaces')"]

@@ -10,6 +10,6 @@ only, and it imports nothing from the rest of the project.
 """
 
 from trainer.confinement.errors import ConfinementError
-from trainer.confinement.tightening import TightLimits, tighten
+from trainer.confinement.tightening import TightLimits, limit, tighten
 
-__all__ = ["ConfinementError", "TightLimits", "tighten"]
+__all__ = ["ConfinementError", "TightLimits", "limit", "tighten"]

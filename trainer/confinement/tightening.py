@@ -12,6 +12,9 @@ process behind.
 
 import os
 import resource
+import sys
+import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +37,9 @@ PENDING_SIGNALS: Final = 256
 ADDRESS_SPACE_FACTOR: Final = 16
 ADDRESS_SPACE_FLOOR_BYTES: Final = 64 << 30
 """Reserving far more than one uses is normal; page tables for it are what this bounds."""
+
+
+PARENT_LOOKED_FOR_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def limits_by_kind(
     gpu: bool = False,
 ) -> dict[int, int]:
     """Return the value for each ``resource.RLIMIT_*`` that confinement sets."""
+    assert sys.platform == "linux", "other systems lack most of these"
     limits = {
         resource.RLIMIT_DATA: memory_bytes,
         resource.RLIMIT_AS: address_space_bytes(memory_bytes),
@@ -86,6 +93,46 @@ def limits_by_kind(
     if cpu_s is not None:
         limits[resource.RLIMIT_CPU] = cpu_s
     return limits
+
+
+def limit(limits: TightLimits, *, parent_pid: int, keep_fds: Collection[int]) -> None:
+    """Set what limits every system has, where the sandbox around this process is its only wall.
+
+    Afterwards no descriptor but ``keep_fds`` is open; processor time, file length and descriptors
+    are limited by the kernel; and the process ends soon after its parent, unless its job prevents
+    that. Nothing else is given up: use ``tighten`` wherever the kernel can keep its promises.
+
+    Args:
+        limits: resources of this job; its memory is the node's to watch.
+        parent_pid: process id of the parent.
+        keep_fds: descriptors that stay open; list 0, 1 and 2 too if they should.
+
+    Raises:
+        ConfinementError: when a step failed. The caller must end the process, and must not read
+            the job.
+    """
+    try:
+        close_all_but(set(keep_fds))
+        lower_limits(portable_limits(limits.file_bytes, limits.open_files, limits.cpu_s))
+    except (OSError, ValueError) as error:
+        raise ConfinementError(f"cannot limit this process: {error}") from error
+    threading.Thread(target=_end_with, args=(parent_pid,), daemon=True).start()
+
+
+def portable_limits(file_bytes: int, open_files: int, cpu_s: int | None) -> dict[int, int]:
+    """Return the value for each ``resource.RLIMIT_*`` that macOS keeps as well as Linux."""
+    limits = {
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_NOFILE: open_files,
+        resource.RLIMIT_CORE: 0,
+    }
+    return limits if cpu_s is None else {**limits, resource.RLIMIT_CPU: cpu_s}
+
+
+def _end_with(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(PARENT_LOOKED_FOR_EVERY_S)
+    os._exit(1)
 
 
 def tighten(limits: TightLimits, *, parent_pid: int, keep_fds: Collection[int]) -> None:

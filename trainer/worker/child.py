@@ -36,6 +36,8 @@ from trainer.worker.run import (
 
 SCRIPT_NAME: Final = "train.py"
 _REPORT_EVERY_S: Final = 0.2
+_TOKEN_BYTES: Final = 8
+_LOGIT_BYTES: Final = 4
 
 
 class UnusableScriptError(Exception):
@@ -122,7 +124,9 @@ def confine(settings: dict[str, Any], descriptors: Descriptors, parent_pid: int)
     for source, target in ((null, 0), (descriptors.log, 1), (descriptors.log, 2)):
         os.dup2(source, target)
     cpu_s = int(settings["cpu_s"])
-    confinement.tighten(
+    # Where the kernel offers no second wall, one sandbox holds one job and is its only wall.
+    tighten = confinement.tighten if settings["second_wall"] else confinement.limit
+    tighten(
         confinement.TightLimits(
             memory_bytes=int(settings["memory_bytes"]),
             file_bytes=int(settings["weights_bytes"]),
@@ -214,7 +218,7 @@ def serve(settings: dict[str, Any], shared: mmap.mmap, fds: Descriptors) -> None
     device = str(settings["device"])
     room = int(settings["room_rows"]) * context
     tokens = np.frombuffer(shared, np.int64, room, 0)
-    logits = np.frombuffer(shared, np.float32, room * vocab_size, room * 8)
+    logits = np.frombuffer(shared, np.float32, room * vocab_size, room * _TOKEN_BYTES)
     run = Run(seed=seed, vocab_size=vocab_size, context=context, device=device)
     model = _build(load_script(fds.script, seed), run)
     weights.read(model, fds.weights)
@@ -235,13 +239,19 @@ def serve(settings: dict[str, Any], shared: mmap.mmap, fds: Descriptors) -> None
         os.write(fds.answers, wire.ANSWER)
 
 
+def _shared_bytes(settings: dict[str, Any]) -> int:
+    """Returns the size of the memory that tokens and logits share."""
+    room = int(settings["room_rows"]) * int(settings["context"])
+    return room * (_TOKEN_BYTES + _LOGIT_BYTES * int(settings["vocab_size"]))
+
+
 def main(
     verb: str, settings: dict[str, Any], tokens: Any, fds: Descriptors, parent_pid: int
 ) -> int:
     """Runs one job in this freshly forked process and returns its exit code."""
     shared = None
     if verb == "serve":
-        shared = mmap.mmap(fds.shared, 0)
+        shared = mmap.mmap(fds.shared, _shared_bytes(settings))
     confine(settings, fds, parent_pid)
     reporter = Reporter(fds.frames)
     try:

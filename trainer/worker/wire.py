@@ -1,15 +1,17 @@
 """Messages between a node and the worker processes in its sandbox.
 
-This file decides every byte that crosses the sandbox's wall: small JSON messages over a
-SOCK_SEQPACKET socket, fixed-size frames on a job's progress pipe, and request headers of the model
-server. Both sides import it; it knows neither torch nor trio. What comes out of the sandbox is
-hostile until it went through `decode_event` or `decode_frame`.
+This file decides every byte that crosses the sandbox's wall: small JSON messages, one a line, over
+a stream socket (the only kind that every system has and that tells of its end), fixed-size frames
+on a job's progress pipe, and request headers of the model server. Both sides import it; it knows
+neither torch nor trio. What comes out of the sandbox is hostile until it went through `Messages`
+and `decode_event`, or `decode_frame`.
 
 Conversation. The zygote says `ready`, then takes one job at a time:
 
     node -> zygote   train {script, weights, progress, log fds}  |  report {the same}
                      |  serve {..., shared, requests, answers fds}  |  kill
     zygote -> node   ready | started | exited {code, signal, cpu_us, peak_memory_kib}
+                     (a zygote that does not fork becomes the job, and the node sees it end)
     child  -> node   frames on the progress pipe; the last one is final
     node  <-> child  (serve) a request header per batch, one byte back per answer
 """
@@ -154,9 +156,27 @@ class Event:
     peak_memory_kib: int = 0
 
 
+class Messages:
+    """Cuts what a stream brings into messages."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, raw: bytes) -> list[bytes]:
+        """Returns the messages that raw completes, in order, without their ends.
+
+        Raises:
+            WorkerProtocolError: a message is too long.
+        """
+        *whole, self._pending = (self._pending + raw).split(b"\n")
+        if max(map(len, (*whole, self._pending))) > MESSAGE_BYTES_MAX:
+            raise WorkerProtocolError("a message is too long")
+        return whole
+
+
 def encode_command(command: Command) -> bytes:
-    """Returns the message of a command."""
-    raw = json.dumps({"verb": command.verb, "settings": command.settings}).encode()
+    """Returns the message of a command, with its end."""
+    raw = json.dumps({"verb": command.verb, "settings": command.settings}).encode() + b"\n"
     assert len(raw) <= MESSAGE_BYTES_MAX, "our own settings are small"
     return raw
 
@@ -168,8 +188,8 @@ def decode_command(raw: bytes) -> Command:
 
 
 def encode_event(event: Event) -> bytes:
-    """Returns the message of an event."""
-    return json.dumps(dataclasses.asdict(event)).encode()
+    """Returns the message of an event, with its end."""
+    return json.dumps(dataclasses.asdict(event)).encode() + b"\n"
 
 
 def decode_event(raw: bytes) -> Event:

@@ -3,8 +3,10 @@
 This file decides how a sandboxed worker starts and which process does what: it imports torch, runs
 one tiny training step so that everything lazy is loaded, says `ready`, and then forks one child
 per command. It never reads a script: children do, after they have given up their rights. A cold
-start costs seconds, a fork milliseconds. Nothing secret is in its memory image: the sandbox was
-closed before it started, and the training tokens are all that it holds.
+start costs seconds, a fork milliseconds. Where a fork of a process that has used the system's own
+libraries is unsafe (macOS), it becomes the process of its one job instead. Nothing secret is in its
+memory image: the sandbox was closed before it started, and the training tokens are all that it
+holds.
 """
 
 from __future__ import annotations
@@ -58,15 +60,16 @@ def warm() -> None:
         layers(embedding(tokens))
 
 
-def map_tokens(descriptor: int) -> Any:
+def map_tokens(descriptor: int, size_bytes: int) -> Any:
     """Returns the bytes of the training tokens and closes their descriptor.
 
     The mapping is private: what a script writes into its tokens stays in its own process.
     """
-    if os.fstat(descriptor).st_size == 0:
+    if size_bytes == 0:
         os.close(descriptor)
         return torch.empty(0, dtype=torch.uint8)
-    mapped = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    mapped = mmap.mmap(descriptor, size_bytes, flags=mmap.MAP_PRIVATE, prot=protection)
     os.close(descriptor)
     return torch.frombuffer(mapped, dtype=torch.uint8)
 
@@ -77,6 +80,8 @@ class Zygote:
     def __init__(self, control: socket.socket, tokens: Any) -> None:
         self._control = control
         self._tokens = tokens
+        self._messages = wire.Messages()
+        self._received: list[int] = []
         self._child: int | None = None
 
     def serve(self) -> None:
@@ -91,14 +96,32 @@ class Zygote:
                 os.read(wake_read, 4096)
                 self._reap()
             if self._control.fileno() in readable:
-                raw, descriptors, _, _ = socket.recv_fds(
-                    self._control, wire.MESSAGE_BYTES_MAX, _FDS_MAX
-                )
-                if not raw:
+                commands = self._receive()
+                if commands is None:
                     return
-                self._obey(wire.decode_command(raw), descriptors)
+                for command in commands:
+                    self._obey(command)
 
-    def _obey(self, command: wire.Command, descriptors: list[int]) -> None:
+    def become_job(self) -> NoReturn:
+        """Waits for one command and becomes its process, or ends when the node wants none."""
+        commands: list[wire.Command] | None = []
+        while commands == []:
+            commands = self._receive()
+        if commands is None or commands[0].verb == "kill":
+            os._exit(0)
+        self._send(wire.Event("started"))
+        self._become_child(commands[0], child.Descriptors(*self._received), os.getppid())
+
+    def _receive(self) -> list[wire.Command] | None:
+        """Returns the commands that have arrived whole; None when the node has hung up."""
+        raw, descriptors, _, _ = socket.recv_fds(self._control, wire.MESSAGE_BYTES_MAX, _FDS_MAX)
+        if not raw:
+            return None
+        # They arrive with the first bytes of the command that they belong to.
+        self._received += descriptors
+        return [wire.decode_command(message) for message in self._messages.feed(raw)]
+
+    def _obey(self, command: wire.Command) -> None:
         if command.verb == "kill":
             if self._child is not None:
                 # Without namespaces, kernels before 6.12 let nobody in the sandbox signal another
@@ -108,6 +131,7 @@ class Zygote:
             return
         assert self._child is None, "the node gives one job at a time"
         parent_pid = os.getpid()
+        descriptors, self._received = self._received, []
         pid = os.fork()
         if pid == 0:
             self._become_child(command, child.Descriptors(*descriptors), parent_pid)
@@ -145,26 +169,31 @@ class Zygote:
         )
 
     def _send(self, event: wire.Event) -> None:
-        self._control.send(wire.encode_event(event))
+        self._control.sendall(wire.encode_event(event))
 
 
 def main(arguments: list[str]) -> None:
     """Runs the zygote.
 
     Args:
-        arguments: descriptors of the control socket and of the training tokens.
+        arguments: descriptors of the control socket and of the training tokens, how many bytes of
+            tokens there are, and `warm` to fork a process for every job or `single` to become one.
     """
     # Family, type and protocol are said, because the sandbox does not let a socket be asked.
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=int(arguments[0]))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=int(arguments[0]))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    tokens = map_tokens(int(arguments[1]))
+    tokens = map_tokens(int(arguments[1]), int(arguments[2]))
     warm()
     gc.collect()
     gc.freeze()
-    control.send(wire.encode_event(wire.Event("ready")))
-    Zygote(control, tokens).serve()
+    zygote = Zygote(control, tokens)
+    control.sendall(wire.encode_event(wire.Event("ready")))
+    if arguments[3] == "single":
+        zygote.become_job()
+    zygote.serve()
 
 
 if __name__ == "__main__":
