@@ -82,6 +82,17 @@ class Table:
             raise self.fault(key, f"must be an integer from {least} to {most}")
         return value
 
+    def integers(self, key: str, least: int, most_value: int, *, most: int) -> tuple[int, ...]:
+        """Takes a list of at most `most` different integers within bounds."""
+        value = self._take(key, _REQUIRED)
+        if not isinstance(value, list) or len(value) > most:
+            raise self.fault(key, f"must be a list of at most {most}")
+        if not all(type(item) is int and least <= item <= most_value for item in value):
+            raise self.fault(key, f"must be a list of integers from {least} to {most_value}")
+        if len(set(value)) != len(value):
+            raise self.fault(key, "names one number twice")
+        return tuple(value)
+
     def numbers(self, pattern: re.Pattern[str]) -> dict[str, int | float]:
         """Takes everything that is left: finite numbers under names that match a pattern."""
         numbers: dict[str, int | float] = {}

@@ -16,6 +16,7 @@ from trainer.data import Pin, Split
 from trainer.fields import Table, TaskError
 from trainer.formats import FORMATS, TOKEN_FORMATS, Format
 from trainer.job import Budget, BudgetKind, Evaluation, Limits
+from trainer.scales import Scale, read_scale
 from trainer.vocabulary import TOKENS_MAX, VocabularyKind
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Manifest:
         metric: what is measured.
         splits: the data, by name.
         tiers: sizes of experiment, by name.
+        scales: directions in which a lineage's scripts can be made larger, by name.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Manifest:
     metric: Metric
     splits: Mapping[str, Split]
     tiers: Mapping[str, Tier]
+    scales: Mapping[str, Scale]
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -152,6 +155,10 @@ def read_manifest(content: bytes) -> Manifest:
         tiers={
             name: _tier(name, tier, limits, trusted=trusted)
             for name, tier in table.table("tiers").tables(WORD, most=16)
+        },
+        scales={
+            name: read_scale(name, scale)
+            for name, scale in table.table("scales", default={}).tables(WORD, most=8, least=0)
         },
     )
     table.finish()

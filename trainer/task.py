@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from trainer.constants import set_constants
+from trainer.constants import read_constants, set_constants
 from trainer.fields import TaskError
 from trainer.job import Job
 from trainer.manifest import (
@@ -247,4 +247,6 @@ def _task(files: Mapping[str, bytes]) -> Task:
         raise TaskError(f"{MANIFEST} and the task disagree on its files")
     for name in task.tiers:
         task.genesis_script(name)
+    for scale in task.manifest.scales.values():
+        read_constants(task.files[task.editable].decode(), scale.constants)
     return task

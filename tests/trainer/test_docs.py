@@ -6,20 +6,24 @@ import ast
 import re
 from pathlib import Path
 
-from trainer import manifest
+from trainer import manifest, scales
 from trainer.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
-TAKES = {"text", "texts", "choice", "integer", "table"}
-TABLES = {"metric", "vocabulary", "data", "tiers"}
+TAKES = {"text", "texts", "choice", "integer", "integers", "table"}
+TABLES = {"metric", "vocabulary", "data", "tiers", "scales"}
 INLINE = {"kind", "amount", "context", "windows", "probes"}
 
 
 def _taken() -> set[str]:
-    """Keys that `trainer/manifest.py` takes, by their literals."""
-    tree = ast.parse(Path(manifest.__file__).read_text(encoding="utf-8"))
+    """Keys that `trainer/manifest.py` and `trainer/scales.py` take, by their literals."""
+    trees = [
+        ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for module in (manifest, scales)
+    ]
     return {
         node.args[0].value
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
