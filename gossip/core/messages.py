@@ -7,13 +7,14 @@ sees it. It refuses to know streams, libp2p and what a record means. The bytes a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gossip.core.addresses import parse_dialable
+from gossip.core.index import FINGERPRINT_BYTES
 from gossip.errors import AddressError
 from protocol.canonical import decode, encode
-from protocol.errors import WireError
-from protocol.limits import COUNT_MAX, ENVELOPE_BYTES_MAX, NAME_BYTES_MAX
+from protocol.errors import FieldError, WireError
+from protocol.limits import COUNT_MAX, ENVELOPE_BYTES_MAX, ID_BYTES, NAME_BYTES_MAX
 from protocol.limits_network import (
     ADDRESS_CHARS_MAX,
     FRAME_BYTES_MAX,
@@ -23,8 +24,25 @@ from protocol.limits_network import (
     SYNC_GET_IDS_MAX,
     SYNC_MESSAGE_BYTES_MAX,
 )
+from protocol.schema import (
+    Bool,
+    Bytes,
+    Int,
+    ListOf,
+    Optional,
+    Spec,
+    Text,
+    from_map,
+    to_map,
+    wire,
+)
 
-_ID_BYTES: Final = 32
+_ID: Final = Bytes(ID_BYTES)
+_COUNT: Final = Int(0, COUNT_MAX)
+_NAME: Final = Text(NAME_BYTES_MAX)
+_ADDRESS: Final = Text(ADDRESS_CHARS_MAX)
+_IDS: Final = ListOf(_ID, SYNC_GET_IDS_MAX, count_min=1)
+_EXCHANGE: Final = ListOf(_ADDRESS, PEER_EXCHANGE_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +55,15 @@ class Hello:
         role: Such as `agent` or `leaderboard`; words for people.
         head: Id of its lineage head, 32 bytes, if it has one.
         records: How many records it has.
-        digest: Digest of its set of records; at most 32 bytes, only ever compared.
+        digest: Digest of its set of records, only ever compared; empty while it has none.
     """
 
-    version: str
-    swarm: bytes | None
-    role: str
-    head: bytes | None
-    records: int
-    digest: bytes
+    version: str = wire(_NAME)
+    swarm: bytes | None = wire(Optional(_ID))
+    role: str = wire(_NAME)
+    head: bytes | None = wire(Optional(_ID))
+    records: int = wire(_COUNT)
+    digest: bytes = wire(Bytes(FINGERPRINT_BYTES, or_empty=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,14 @@ class Greeting:
     hello: Hello
     addresses: tuple[str, ...]
     genesis: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """What a greeting says besides the hello; on the wire both are one map."""
+
+    addresses: tuple[str, ...] = wire(ListOf(_ADDRESS, PEER_ADDRESSES_MAX))
+    genesis: bool = wire(Bool())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +124,21 @@ SyncMessage = Ranges | Get | Records
 class BlobRequest:
     """Asks for a blob's bytes from an offset on."""
 
-    digest: bytes
-    offset: int
+    digest: bytes = wire(_ID)
+    offset: int = wire(_COUNT)
 
 
 @dataclass(frozen=True, slots=True)
 class BlobAnswer:
     """Whole size of the blob; None when the sender lacks it. Chunks follow."""
 
-    size: int | None
+    size: int | None = wire(Optional(_COUNT))
 
 
 def encode_greeting(greeting: Greeting) -> bytes:
     """Encode the first frame of a hello stream."""
-    hello = greeting.hello
-    return encode(
-        {
-            "addresses": greeting.addresses,
-            "digest": hello.digest,
-            "genesis": greeting.genesis,
-            "head": hello.head,
-            "records": hello.records,
-            "role": hello.role,
-            "swarm": hello.swarm,
-            "version": hello.version,
-        }
-    )
+    meeting = _Meeting(greeting.addresses, greeting.genesis)
+    return encode(to_map(greeting.hello) | to_map(meeting))
 
 
 def decode_greeting(data: bytes, *, sender: bytes) -> Greeting:
@@ -136,25 +151,15 @@ def decode_greeting(data: bytes, *, sender: bytes) -> Greeting:
     Raises:
         WireError: Not a greeting.
     """
-    fields = _fields(decode(data, bytes_max=HELLO_BYTES_MAX), _GREETING_FIELDS)
-    addresses = _addresses(fields["addresses"], PEER_ADDRESSES_MAX)
+    fields = decode(data, bytes_max=HELLO_BYTES_MAX)
+    if not isinstance(fields, dict):
+        raise WireError("a greeting must be a map")
+    said = {name: fields.pop(name) for name in _MEETING_FIELDS if name in fields}
+    meeting = from_map(_Meeting, said)
+    addresses = _dialable(meeting.addresses)
     if any(parse_dialable(address).node_id != sender for address in addresses):
         raise WireError("a hello offers an address of another node")
-    digest = _bytes(fields["digest"])
-    if len(digest) > _ID_BYTES:
-        raise WireError("digest is too long")
-    genesis = fields["genesis"]
-    if not isinstance(genesis, bool):
-        raise WireError("genesis is not a boolean")
-    hello = Hello(
-        version=_name(fields["version"]),
-        swarm=None if fields["swarm"] is None else _id(fields["swarm"]),
-        role=_name(fields["role"]),
-        head=None if fields["head"] is None else _id(fields["head"]),
-        records=_count(fields["records"]),
-        digest=digest,
-    )
-    return Greeting(hello=hello, addresses=addresses, genesis=genesis)
+    return Greeting(from_map(Hello, fields), addresses, meeting.genesis)
 
 
 def encode_sync(message: SyncMessage) -> bytes:
@@ -180,20 +185,20 @@ def decode_sync(data: bytes) -> SyncMessage:
                 raise WireError("reconciliation message is too long")
             return Ranges(message)
         case ["get", list(ids)]:
-            if not 0 < len(ids) <= SYNC_GET_IDS_MAX:
-                raise WireError(f"asks for {len(ids)} records at once")
-            return Get(tuple(_id(value) for value in ids))
+            return Get(_checked(_IDS, ids))
         case ["records", answered, list(envelopes)]:
             if len(envelopes) > SYNC_GET_IDS_MAX:
                 raise WireError(f"sends {len(envelopes)} records at once")
-            return Records(_count(answered), tuple(_envelope(value) for value in envelopes))
+            return Records(
+                _checked(_COUNT, answered), tuple(_envelope(value) for value in envelopes)
+            )
         case _:
             raise WireError("unknown sync message")
 
 
 def encode_blob_request(request: BlobRequest) -> bytes:
     """Encode the one request of a blob stream."""
-    return encode({"digest": request.digest, "offset": request.offset})
+    return encode(to_map(request))
 
 
 def decode_blob_request(data: bytes) -> BlobRequest:
@@ -202,13 +207,12 @@ def decode_blob_request(data: bytes) -> BlobRequest:
     Raises:
         WireError: Not a blob request.
     """
-    fields = _fields(decode(data, bytes_max=HELLO_BYTES_MAX), ("digest", "offset"))
-    return BlobRequest(digest=_id(fields["digest"]), offset=_count(fields["offset"]))
+    return from_map(BlobRequest, decode(data, bytes_max=HELLO_BYTES_MAX))
 
 
 def encode_blob_answer(answer: BlobAnswer) -> bytes:
     """Encode the head of a blob answer."""
-    return encode({"size": answer.size})
+    return encode(to_map(answer))
 
 
 def decode_blob_answer(data: bytes) -> BlobAnswer:
@@ -217,8 +221,7 @@ def decode_blob_answer(data: bytes) -> BlobAnswer:
     Raises:
         WireError: Not a blob answer.
     """
-    size = _fields(decode(data, bytes_max=HELLO_BYTES_MAX), ("size",))["size"]
-    return BlobAnswer(size=None if size is None else _count(size))
+    return from_map(BlobAnswer, decode(data, bytes_max=HELLO_BYTES_MAX))
 
 
 def encode_addresses(addresses: Sequence[str]) -> bytes:
@@ -232,38 +235,18 @@ def decode_addresses(data: bytes) -> tuple[str, ...]:
     Raises:
         WireError: Not a list of dialable addresses.
     """
-    return _addresses(decode(data, bytes_max=HELLO_BYTES_MAX), PEER_EXCHANGE_MAX)
+    return _dialable(_checked(_EXCHANGE, decode(data, bytes_max=HELLO_BYTES_MAX)))
 
 
-_GREETING_FIELDS: Final = (
-    "addresses",
-    "digest",
-    "genesis",
-    "head",
-    "records",
-    "role",
-    "swarm",
-    "version",
-)
+_MEETING_FIELDS: Final = ("addresses", "genesis")
 
 
-def _fields(value: object, names: Sequence[str]) -> dict[str, object]:
-    """A map with exactly these keys."""
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise WireError(f"expected a map of {', '.join(names)}")
-    return value
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise WireError("expected bytes")
-    return value
-
-
-def _id(value: object) -> bytes:
-    if not isinstance(value, bytes) or len(value) != _ID_BYTES:
-        raise WireError(f"expected an id of {_ID_BYTES} bytes")
-    return value
+def _checked(spec: Spec, value: object) -> Any:
+    """A value that keeps a rule, outside of any map."""
+    try:
+        return spec.decode(value)
+    except FieldError as error:
+        raise WireError(str(error)) from error
 
 
 def _envelope(value: object) -> bytes:
@@ -272,31 +255,8 @@ def _envelope(value: object) -> bytes:
     return value
 
 
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= COUNT_MAX:
-        raise WireError("expected a count")
-    return value
-
-
-def _name(value: object) -> str:
-    if (
-        not isinstance(value, str)
-        or len(value.encode()) > NAME_BYTES_MAX
-        or not value.isprintable()
-    ):
-        raise WireError("expected a short printable name")
-    return value
-
-
-def _addresses(value: object, count_max: int) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > count_max:
-        raise WireError(f"expected at most {count_max} addresses")
-    addresses = []
-    for item in value:
-        if not isinstance(item, str) or len(item) > ADDRESS_CHARS_MAX:
-            raise WireError("expected an address")
-        try:
-            addresses.append(str(parse_dialable(item)))
-        except AddressError as error:
-            raise WireError(str(error)) from error
-    return tuple(addresses)
+def _dialable(addresses: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(str(parse_dialable(address)) for address in addresses)
+    except AddressError as error:
+        raise WireError(str(error)) from error

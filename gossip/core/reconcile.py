@@ -20,6 +20,7 @@ from typing import Final, assert_never
 
 from gossip.core.index import FINGERPRINT_BYTES, FIRST, INFINITY, Key, RecordIndex, encode_varint
 from protocol.errors import WireError
+from protocol.limits import ID_BYTES
 from protocol.limits_network import (
     RECORD_TIME_MAX,
     SYNC_IDS_MAX,
@@ -30,7 +31,6 @@ from protocol.limits_network import (
 VERSION: Final = 0x61
 """Negentropy's byte for its protocol version 1."""
 
-_ID_BYTES: Final = 32
 _BUCKETS: Final = 16
 _LIST_MAX: Final = 2 * _BUCKETS
 """Ranges with fewer records than this are listed, not split."""
@@ -92,7 +92,7 @@ class Reconciliation:
     def __init__(
         self, index: RecordIndex, *, message_bytes_max: int = SYNC_MESSAGE_BYTES_MAX
     ) -> None:
-        assert message_bytes_max >= 2 * _TAIL_BYTES + _LIST_MAX * _ID_BYTES
+        assert message_bytes_max >= 2 * _TAIL_BYTES + _LIST_MAX * ID_BYTES
         self._index = index
         self._bytes_max = message_bytes_max
         self._rounds = 0
@@ -213,11 +213,10 @@ class _Reader:
                     content = Fingerprint(self._take(FINGERPRINT_BYTES))
                 case 2:
                     count = self._varint()
-                    ids = self._take(count * _ID_BYTES)
+                    ids = self._take(count * ID_BYTES)
                     content = IdList(
                         tuple(
-                            ids[start : start + _ID_BYTES]
-                            for start in range(0, len(ids), _ID_BYTES)
+                            ids[start : start + ID_BYTES] for start in range(0, len(ids), ID_BYTES)
                         )
                     )
                 case _:
@@ -245,7 +244,7 @@ class _Reader:
         code = self._varint()
         prefix_bytes_at = self._at
         size = self._varint()
-        if size > _ID_BYTES:
+        if size > ID_BYTES:
             raise WireError(f"id prefix of {size} bytes at offset {prefix_bytes_at}")
         prefix = self._take(size)
         if code == 0:
@@ -287,7 +286,7 @@ class _Writer:
         if not self._room(2 * _TAIL_BYTES):
             return
         low, high = self._index.position(lower), self._index.position(upper)
-        room = (self._bytes_max - len(self._out) - 2 * _TAIL_BYTES) // _ID_BYTES
+        room = (self._bytes_max - len(self._out) - 2 * _TAIL_BYTES) // ID_BYTES
         if high - low > room:
             if room <= 0:
                 self.full = True

@@ -8,26 +8,17 @@ from node.cli.options import (
     Home,
     agent_options,
     home_option,
+    network_options,
+    parent_option,
     require_linux,
-    warn_of_public_page,
+    run_node,
     web_options,
 )
 
 
 @click.command()
 @home_option
-@click.option(
-    "--bootstrap", multiple=True, envvar="SWARM_BOOTSTRAP", metavar="ADDRESS",
-    help="A peer's address, or @FILE with addresses, one a line. May be given several times.",
-)  # fmt: skip
-@click.option(
-    "--listen", envvar="SWARM_LISTEN", metavar="ADDRESS",
-    help="Multiaddress to listen on.  [default: /ip4/127.0.0.1/tcp/0, this machine only]",
-)  # fmt: skip
-@click.option(
-    "--advertise", multiple=True, envvar="SWARM_ADVERTISE", metavar="ADDRESS",
-    help="Address to tell others instead of the one listened on.",
-)  # fmt: skip
+@network_options
 @click.option(
     "--workers", type=click.IntRange(1, 64), envvar="SWARM_WORKERS",
     help="Training runs at the same time, one thread each.  [default: 1]",
@@ -53,7 +44,7 @@ from node.cli.options import (
 @click.option("--seed", type=int, envvar="SWARM_SEED", help="Seeds the agent's choices.")
 @click.option("--web", is_flag=True, default=None, envvar="SWARM_WEB", help="Serve the page, too.")
 @web_options
-@click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)
+@parent_option
 def join(
     *, home: Home, exit_with_parent: int | None, accept_weaker_sandbox: bool, **flags: Any
 ) -> None:
@@ -65,15 +56,4 @@ def join(
     if accept_weaker_sandbox and flags["sandbox"] is None:
         flags["sandbox"] = "seatbelt"
     require_linux(weaker_accepted=flags["sandbox"] == "seatbelt")
-    from node.config import make_config
-    from node.logs import set_up_logging
-    from node.main import run_until_signalled
-    from node.service import die_with_parent
-
-    if exit_with_parent is not None:
-        die_with_parent(exit_with_parent)
-    home.create()
-    config = make_config(home.config, flags)
-    warn_of_public_page(config)
-    set_up_logging(home.log)
-    run_until_signalled(home, config, announce=click.echo)
+    run_node(home, flags, exit_with_parent)

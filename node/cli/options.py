@@ -43,6 +43,57 @@ def task_option(command: F) -> F:
     )(command)
 
 
+def network_options(command: F) -> F:
+    """Add `--bootstrap`, `--listen` and `--advertise`."""
+    for option in (
+        click.option(
+            "--advertise", multiple=True, envvar="SWARM_ADVERTISE", metavar="ADDRESS",
+            help="Address to tell others instead of the one listened on.",
+        ),
+        click.option(
+            "--listen", envvar="SWARM_LISTEN", metavar="ADDRESS",
+            help="Multiaddress to listen on.  [default: /ip4/127.0.0.1/tcp/0, this machine only]",
+        ),
+        click.option(
+            "--bootstrap", multiple=True, envvar="SWARM_BOOTSTRAP", metavar="ADDRESS",
+            help="A peer's address, or @FILE with addresses, one a line."
+            " May be given several times.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def parent_option(command: F) -> F:
+    """Add `--exit-with-parent`, by which the demo's nodes end with it however it ends."""
+    return click.option("--exit-with-parent", type=int, metavar="PID", hidden=True)(command)
+
+
+def run_node(home: Home, flags: dict[str, Any], exit_with_parent: int | None) -> None:
+    """Run a node until it is told to stop; what `join` and `leaderboard` have in common.
+
+    Args:
+        home: Its directory.
+        flags: What was given on the command line.
+        exit_with_parent: The process to end with, if any.
+
+    Raises:
+        NodeError: It cannot start, or cannot go on.
+    """
+    from node.config import make_config
+    from node.logs import set_up_logging
+    from node.main import run_until_signalled
+    from node.service import die_with_parent
+
+    if exit_with_parent is not None:
+        die_with_parent(exit_with_parent)
+    home.create()
+    config = make_config(home.config, flags)
+    warn_of_public_page(config)
+    set_up_logging(home.log)
+    run_until_signalled(home, config, announce=click.echo)
+
+
 def agent_options(command: F) -> F:
     """Add how Claude is asked, and what it may cost."""
     for option in (
@@ -155,8 +206,11 @@ __all__ = [
     "find_task",
     "home_option",
     "json_option",
+    "network_options",
+    "parent_option",
     "print_json",
     "require_linux",
+    "run_node",
     "task_option",
     "warn_of_public_page",
     "web_options",

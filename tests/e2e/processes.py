@@ -88,11 +88,15 @@ class NodeProcess:
         self._errors = errors or home.root.with_name(home.root.name + ".stderr")
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self, *arguments: str) -> list[str]:
+        """The program that this node is."""
+        return command(*arguments)
+
     def launch(self) -> Self:
         """Start the process without waiting for anything."""
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                command("join", "--home", str(self.home.root), *self.arguments),
+                self.command("join", "--home", str(self.home.root), *self.arguments),
                 cwd=ROOT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -40,18 +39,8 @@ def on_bare_machine(*arguments: str) -> list[str]:
 class BareNode(NodeProcess):
     """A node on the bare machine."""
 
-    def launch(self) -> Self:
-        with self._errors.open("ab") as errors:
-            self._process = subprocess.Popen(
-                on_bare_machine("join", "--home", str(self.home.root), *self.arguments),
-                cwd=ROOT,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-        return self
+    def command(self, *arguments: str) -> list[str]:
+        return on_bare_machine(*arguments)
 
 
 async def test_a_node_without_a_sandbox_takes_part_and_runs_nothing(

@@ -8,22 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from node.sandbox import select_sandbox
 from tests.node.runner_support import BASE, HEAD, SharedRunner, job
 from trainer.job import Budget, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 @pytest.fixture(scope="module")

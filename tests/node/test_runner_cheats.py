@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from node.sandbox import select_sandbox
 from tests.node.runner_support import HEAD, SharedRunner, job
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 PEEK = """

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from node.bench import Bench, Costs
-from node.sandbox import select_sandbox
 from protocol.keys import SigningKey
 from protocol.policy import DEMO
 from protocol.records import Metric, Trial
@@ -22,17 +20,7 @@ from swarm.verdict import conclude
 from tests.node.runner_support import BASE, HEAD, SharedRunner, job
 from trainer.job import Budget, Job, Outcome
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 @pytest.fixture(scope="module")

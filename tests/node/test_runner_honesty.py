@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from node.sandbox import select_sandbox
 from tests.node.runner_support import HEAD, SharedRunner, job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trainer.job import Outcome
 
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 HONEST = "    def forward(self, tokens):\n        return self.table(tokens)\n"

@@ -15,13 +15,11 @@ import trio
 
 from node import runner_memory
 from node.runner_limits import Bounds
-from node.sandbox import process_memory_bytes, select_sandbox
+from node.sandbox import process_memory_bytes
 from tests.node.runner_support import HEAD, SharedRunner, job
 from trainer.worker import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trainer.job import Job, Outcome
 
 MEMORY_BYTES = 512 << 20
@@ -83,13 +81,6 @@ BREACHES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "bytes allowed",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 def true_memory_bytes(pid: int) -> int:

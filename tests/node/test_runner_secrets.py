@@ -30,8 +30,6 @@ from tests.trainer.tiny import text
 from trainer.worker import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from trainer.job import Outcome
 
 MARK = b"canary-of-the-hunt-"
@@ -222,13 +220,6 @@ for fd in range(3, 16):
 from trainer.worker import weights
 weights.write = lambda *_: 0
 """
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRunner]:
-    shared = SharedRunner(select_sandbox(), tmp_path_factory.mktemp("runner"))
-    yield shared
-    shared.close()
 
 
 @pytest.mark.sandbox
