@@ -10,9 +10,9 @@ import fcntl
 import importlib.util
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -35,6 +35,7 @@ from node.home import Home
 from node.identity import load_or_create_identity
 from node.intake import Intake
 from node.materials import Materials
+from node.methods import control_methods
 from node.research import Researcher
 from node.resting import RestRules, read_machine
 from node.runner import open_runner
@@ -44,8 +45,7 @@ from node.steering import Steering
 from node.stewardship import Steward
 from node.store import RecordStore
 from node.trial_logs import TrialLogs
-from node.web.board import BoardSource
-from node.web.service import Leaderboard, WebConfig
+from node.web.service import Leaderboard, make_leaderboard
 from node.workbench import Tools
 from protocol.envelope import open_envelope
 from protocol.errors import WireError
@@ -112,12 +112,22 @@ class Node:
                 self._intake = desk.intake = intake
                 await nursery.start(intake.run)
                 await network.enter(genesis.id)
-                methods = self._methods(partial(self._now, key, network), intake)
+                now = partial(self._now, key, network)
+                methods = control_methods(intake, blobs, now, self._suggest)
+                methods |= self._steering.methods()
                 await nursery.start(serve_control, self._home.control, methods)
                 materials = Materials(body, blobs, network)
                 author = Author(key, intake, network)
                 self._write_address(network)
-                await self._serve_page(nursery, desk, intake, partial(self._now, key, network))
+                self._leaderboard = make_leaderboard(
+                    self._config,
+                    ledger=lambda: intake.ledger,
+                    running=now,
+                    heard=desk.presences.known,
+                    blobs=blobs,
+                )
+                if self._leaderboard is not None:
+                    await nursery.start(self._leaderboard.run)
                 task_status.started()
                 self._sandbox = await self._choose_sandbox()
                 steward = Steward(
@@ -217,30 +227,6 @@ class Node:
         partial_path = self._home.address.with_suffix(".partial")
         partial_path.write_text("\n".join(network.addresses) + "\n")
         partial_path.rename(self._home.address)
-
-    async def _serve_page(
-        self,
-        nursery: trio.Nursery,
-        desk: Desk,
-        intake: Intake,
-        running: Callable[[], view.Running],
-    ) -> None:
-        """Serve the leaderboard, when that was asked for."""
-        config = self._config
-        if not config.web:
-            return
-        source = BoardSource(
-            ledger=lambda: intake.ledger,
-            running=running,
-            heard=desk.presences.known,
-            blobs=BlobStore(self._home.blobs),
-            now_ms=clock.now_ms,
-            now_s=trio.current_time,
-        )
-        self._leaderboard = Leaderboard(
-            WebConfig(config.web_host, config.web_port, config.web_name), source
-        )
-        await nursery.start(self._leaderboard.run)
 
     @property
     def page(self) -> str:
@@ -373,52 +359,9 @@ class Node:
             agent=self._agency.status(),
         )
 
-    def _methods(self, now: Callable[[], view.Running], intake: Intake) -> Mapping[str, Any]:
-        """What the control socket answers."""
-
-        async def status(_params: Mapping[str, Any]) -> Any:
-            return view.status(intake.ledger, now())
-
-        async def lineage(_params: Mapping[str, Any]) -> Any:
-            return view.lineage(intake.ledger)
-
-        async def snapshot(_params: Mapping[str, Any]) -> Any:
-            return view.snapshot(intake.ledger, now())
-
-        async def show(params: Mapping[str, Any]) -> Any:
-            return view.show(intake.ledger, BlobStore(self._home.blobs), str(params.get("id", "")))
-
-        async def propose(params: Mapping[str, Any]) -> Any:
-            if self._researcher is None:
-                why = self._sandbox_problem or "it is still starting"
-                raise NodeError(f"this node cannot test anything now: {why}")
-            fields = [str(params.get(name, "")) for name in ("source", "title", "rationale")]
-            return await self._researcher.suggest(*fields)
-
-        return {
-            "status": status,
-            "lineage": lineage,
-            "snapshot": snapshot,
-            "show": show,
-            "propose": propose,
-            **self._steering.methods(),
-        }
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux).
-
-    Args:
-        parent: The parent's process id. It may be 1: in a container the demo itself is.
-
-    Raises:
-        NodeError: The parent has ended already.
-    """
-    import ctypes
-    import signal
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    pr_set_pdeathsig = 1
-    libc.prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        raise NodeError("the parent process has ended already")
+    async def _suggest(self, source: str, title: str, rationale: str) -> dict[str, str]:
+        """Take in a person's change, once there is somebody to screen it."""
+        if self._researcher is None:
+            why = self._sandbox_problem or "it is still starting"
+            raise NodeError(f"this node cannot test anything now: {why}")
+        return await self._researcher.suggest(source, title, rationale)

@@ -1,6 +1,6 @@
 """What py-libp2p 0.8.1 gets wrong, and how each is put right.
 
-Every function repairs one fault of the stock library and says which. `tests/gossip/test_fixes.py`
+Every function repairs one fault of the stock library and says which. `tests/gossip/test_fixes_*.py`
 shows each stock fault, so that a new release tells us when its fix can go. The functions act on
 one host or pubsub object, except where the library offers only a class or a module to act on.
 This file decides nothing about our own protocols.

@@ -83,7 +83,7 @@ def run_node(home: Home, flags: dict[str, Any], exit_with_parent: int | None) ->
     from node.config import make_config
     from node.logs import set_up_logging
     from node.main import run_until_signalled
-    from node.service import die_with_parent
+    from node.parent_process import die_with_parent
 
     if exit_with_parent is not None:
         die_with_parent(exit_with_parent)

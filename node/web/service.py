@@ -8,19 +8,25 @@ import json
 import logging
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from node import clock
+from node.blobs import BlobStore
+from node.config import Config
 from node.errors import NodeError, UsageError
+from node.presences import Heard
+from node.view import Running
 from node.web import guard
 from node.web.board import Board, BoardSource
 from node.web.events import EventLog
 from node.web.http import serve_http
 from node.web.routes import Site
 from swarm.events import Event
+from swarm.ledger import Ledger
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -115,6 +121,29 @@ class Leaderboard:
         if change and self._site.ready:
             self._events.append("change", json.dumps(change, separators=(",", ":")))
         self._site.ready = True
+
+
+def make_leaderboard(
+    config: Config,
+    *,
+    ledger: Callable[[], Ledger],
+    running: Callable[[], Running],
+    heard: Callable[[], Mapping[bytes, Heard]],
+    blobs: BlobStore,
+) -> Leaderboard | None:
+    """The leaderboard that a node was asked to serve, if it was.
+
+    Args:
+        config: How the node runs.
+        ledger: Gives the ledger; it may be another object after a disk fault.
+        running: Gives what the running node knows.
+        heard: Gives the latest presence of every peer.
+        blobs: The scripts.
+    """
+    if not config.web:
+        return None
+    source = BoardSource(ledger, running, heard, blobs, clock.now_ms, trio.current_time)
+    return Leaderboard(WebConfig(config.web_host, config.web_port, config.web_name), source)
 
 
 def live_difference(told: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:

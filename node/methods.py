@@ -1,0 +1,55 @@
+"""What the control socket answers about a running node, method by method.
+
+The socket itself is `node.control`; what the answers say is decided in `node.view`. Steering
+(`pause`, `finish`) has methods of its own in `node.steering`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from node import view
+from node.blobs import BlobStore
+from node.control import Method
+from node.intake import Intake
+
+Suggest: TypeAlias = Callable[[str, str, str], Awaitable[Any]]
+"""Takes in a person's change: source, title and rationale."""
+
+
+def control_methods(
+    intake: Intake, blobs: BlobStore, now: Callable[[], view.Running], suggest: Suggest
+) -> dict[str, Method]:
+    """The methods by name.
+
+    Args:
+        intake: The door, with the ledger behind it.
+        blobs: The scripts.
+        now: What only the running node knows.
+        suggest: Takes in a person's change.
+    """
+
+    async def status(_params: Mapping[str, Any]) -> Any:
+        return view.status(intake.ledger, now())
+
+    async def lineage(_params: Mapping[str, Any]) -> Any:
+        return view.lineage(intake.ledger)
+
+    async def snapshot(_params: Mapping[str, Any]) -> Any:
+        return view.snapshot(intake.ledger, now())
+
+    async def show(params: Mapping[str, Any]) -> Any:
+        return view.show(intake.ledger, blobs, str(params.get("id", "")))
+
+    async def propose(params: Mapping[str, Any]) -> Any:
+        return await suggest(*(str(params.get(name, "")) for name in _PROPOSAL))
+
+    return {
+        "status": status,
+        "lineage": lineage,
+        "snapshot": snapshot,
+        "show": show,
+        "propose": propose,
+    }
+
+
+_PROPOSAL = ("source", "title", "rationale")
