@@ -84,4 +84,11 @@ class BlobStore:
         if hasher.digest() != digest:
             file.unlink()
             raise StoreError(f"bytes received for blob {digest.hex()[:16]} do not match it")
-        file.rename(self.path(digest))
+        path = self.path(digest)
+        file.rename(path)
+        # The name has to survive a power cut as well: a record that names the blob will.
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

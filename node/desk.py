@@ -85,7 +85,7 @@ class Desk:
 
     async def envelopes(self, ids: Sequence[bytes]) -> list[bytes]:
         """Envelopes of those records that are here."""
-        return self._store.envelopes(ids)
+        return await trio.to_thread.run_sync(self._store.envelopes, ids)
 
     async def open_blob(self, digest: bytes) -> Path | None:
         """The file of a blob that is here."""
@@ -101,6 +101,6 @@ class Desk:
             swarm=ledger.swarm,
             role=self._role,
             head=ledger.head.id,
-            records=len(ledger),
+            records=len(self.intake.index),
             digest=self.intake.index.digest(),
         )

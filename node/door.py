@@ -47,6 +47,19 @@ class Judged:
     events: tuple[Event, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a set of durable records adds up to.
+
+    Attributes:
+        ledger: Their ledger.
+        index: Their keys.
+    """
+
+    ledger: Ledger
+    index: RecordIndex
+
+
 class Door:
     """Ledger and index, and the checks before them.
 
@@ -63,14 +76,18 @@ class Door:
         self._genesis = genesis
         self._authors = TokenBuckets(rate_per_s=_AUTHOR_RATE_PER_S, burst=_AUTHOR_BURST)
         self._held: dict[bytes, bytes] = {}
-        self.refold(durable)
+        folded = self.fold(durable)
+        self.ledger, self.index = folded.ledger, folded.index
 
-    def refold(self, durable: Iterable[bytes]) -> None:
-        """Build ledger and index from the durable records alone."""
-        self.ledger = Ledger(self._genesis)
-        self.index = RecordIndex([(self._genesis.created_ms, self._genesis.id)])
-        # The new ledger holds nothing; whoever has what waited will offer it again.
-        self._held.clear()
+    def fold(self, durable: Iterable[bytes]) -> Folded:
+        """Fold the durable records alone; may run in a thread, while the door goes on answering.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        folded = Folded(
+            Ledger(self._genesis), RecordIndex([(self._genesis.created_ms, self._genesis.id)])
+        )
         damaged = 0
         for envelope in durable:
             try:
@@ -78,12 +95,19 @@ class Door:
             except WireError:
                 damaged += 1
                 continue
-            outcome = self.ledger.add(record)
+            outcome = folded.ledger.add(record)
             if isinstance(outcome, Admitted):
                 for admitted in outcome.records:
-                    self.index.insert(admitted.created_ms, admitted.id)
+                    folded.index.insert(admitted.created_ms, admitted.id)
         if damaged:
             _log.error("%d stored records are damaged and were left out", damaged)
+        return folded
+
+    def replace(self, folded: Folded) -> None:
+        """Go on from the durable records alone, after the disk refused others."""
+        self.ledger, self.index = folded.ledger, folded.index
+        # The new ledger holds nothing; whoever has what waited will offer it again.
+        self._held.clear()
 
     @property
     def held_count(self) -> int:
@@ -102,8 +126,8 @@ class Door:
     def judge(self, envelope: bytes, *, local: bool, now_s: float) -> Judged:
         """Pass one record through the checks.
 
-        The ledger has it when this returns; call `settle` once the disk has the rows too, or
-        `refold` when the disk refuses them.
+        The ledger has it when this returns; call `settle` once the disk has the rows too, or `fold`
+        and `replace` when the disk refuses them.
 
         Args:
             envelope: The signed record.

@@ -5,7 +5,8 @@ acknowledged, announced and gossiped.
 
 The ledger takes a record before the disk has it, because its answer decides whether to write.
 When the disk refuses, the ledger is folded again from what is durable: the state is a function of
-the set of records, so nothing else is needed to undo.
+the set of records, so nothing else is needed to undo. That costs time in proportion to all records,
+so it happens once: from then on the disk has to take a trial write before a record is judged.
 """
 
 import logging
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _BATCH_MAX: Final = 256
 _QUEUE_MAX: Final = 1024
+_DISK_RETRY_S: Final = 1.0
+"""How long a disk that refused a record is left alone."""
+_ROOM_BYTES: Final = 64 * 1024
+"""What SQLite may need besides the records themselves."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +42,20 @@ class _Request:
     envelope: bytes
     local: bool
     done: trio.Event = field(default_factory=trio.Event)
-    disposition: Disposition = "rejected"
+    disposition: Disposition | None = None
     failure: StoreError | None = None
 
 
 class Intake:
-    """The door. Its loop is the only writer of the store and the ledger."""
+    """The door. Its loop is the only writer of the store and the ledger.
+
+    Args:
+        genesis: The swarm's genesis, opened.
+        store: Where records become durable.
+        clock: Monotonic seconds.
+        on_events: Told what records have changed, once they are durable.
+        door: Built from the store already, in a thread when there is much to fold.
+    """
 
     def __init__(
         self,
@@ -51,12 +64,16 @@ class Intake:
         store: RecordStore,
         clock: Callable[[], float],
         on_events: Callable[[Sequence[Event]], None],
+        door: Door | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._on_events = on_events
-        self._door = Door(genesis, store)
+        self._door = Door(genesis, store) if door is None else door
         self._send, self._receive = trio.open_memory_channel[_Request](_QUEUE_MAX)
+        self._writing: trio.Event | None = None
+        self._refused: StoreError | None = None
+        self._refused_at_s = 0.0
 
     @property
     def ledger(self) -> Ledger:
@@ -67,6 +84,12 @@ class Intake:
     def index(self) -> RecordIndex:
         """The records' keys, for reconciliation."""
         return self._door.index
+
+    async def settled(self) -> Ledger:
+        """The ledger when the disk has all that it counts: what may be told to people."""
+        while self._writing is not None:
+            await self._writing.wait()
+        return self.ledger
 
     async def submit(self, envelope: bytes, *, local: bool = False) -> Disposition:
         """Bring a record in.
@@ -90,7 +113,8 @@ class Intake:
         await self._send.send(request)
         await request.done.wait()
         if request.failure is not None:
-            raise request.failure
+            raise type(request.failure)(str(request.failure))
+        assert request.disposition is not None
         return request.disposition
 
     async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -107,6 +131,31 @@ class Intake:
                 await self._take(batch)
 
     async def _take(self, batch: list[_Request]) -> None:
+        self._writing = writing = trio.Event()
+        try:
+            events = await self._store_all(batch)
+        except StoreError as error:
+            self._refused, self._refused_at_s = error, self._clock()
+            for request in batch:
+                if request.disposition != "rejected":
+                    request.failure = error
+            events = []
+        finally:
+            self._writing = None
+            writing.set()
+        for request in batch:
+            request.done.set()
+        if events:
+            self._on_events(events)
+
+    async def _store_all(self, batch: Sequence[_Request]) -> list[Event]:
+        """Judge records and make durable what passes.
+
+        Raises:
+            StoreError: The disk refuses; nothing of the batch is counted.
+        """
+        if self._refused is not None:
+            await self._try_again(batch, self._refused)
         events: list[Event] = []
         rows: list[Row] = []
         for request in batch:
@@ -114,20 +163,28 @@ class Intake:
             request.disposition = judged.disposition
             rows.extend(judged.rows)
             events.extend(judged.events)
+        if not rows:
+            return events
         try:
-            if rows:
-                # Not abandoned on cancellation: the thread may be inside a commit.
-                await trio.to_thread.run_sync(self._store.append, rows)
+            # Not abandoned on cancellation: the thread may be inside a commit.
+            await trio.to_thread.run_sync(self._store.append, rows)
         except StoreError as error:
             _log.error("records not stored: %s", error)
-            self._door.refold(self._store)
-            for request in batch:
-                if request.disposition == "accepted":
-                    request.failure = error
-            events = []
-        else:
-            self._door.settle(rows)
-        for request in batch:
-            request.done.set()
-        if events:
-            self._on_events(events)
+            folded = await trio.to_thread.run_sync(self._door.fold, self._store)
+            self._door.replace(folded)
+            raise
+        self._door.settle(rows)
+        return events
+
+    async def _try_again(self, batch: Sequence[_Request], refused: StoreError) -> None:
+        """Ask a disk that has refused whether it has room now, but not all the time.
+
+        Raises:
+            StoreError: It has not, or was asked a moment ago.
+        """
+        if self._clock() < self._refused_at_s + _DISK_RETRY_S:
+            raise type(refused)(str(refused))
+        size_bytes = _ROOM_BYTES + sum(len(request.envelope) for request in batch)
+        await trio.to_thread.run_sync(self._store.probe, size_bytes)
+        self._refused = None
+        _log.warning("the disk takes records again")

@@ -1,7 +1,8 @@
 """What the control socket answers about a running node, method by method.
 
 The socket itself is `node.control`; what the answers say is decided in `node.view`. Steering
-(`pause`, `finish`) has methods of its own in `node.steering`.
+(`pause`, `finish`) has methods of its own in `node.steering`. Every answer counts only what the
+disk has: a number that was shown is not taken back.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,16 +30,16 @@ def control_methods(
     """
 
     async def status(_params: Mapping[str, Any]) -> Any:
-        return view.status(intake.ledger, now())
+        return view.status(await intake.settled(), now())
 
     async def lineage(_params: Mapping[str, Any]) -> Any:
-        return view.lineage(intake.ledger)
+        return view.lineage(await intake.settled())
 
     async def snapshot(_params: Mapping[str, Any]) -> Any:
-        return view.snapshot(intake.ledger, now())
+        return view.snapshot(await intake.settled(), now())
 
     async def show(params: Mapping[str, Any]) -> Any:
-        return view.show(intake.ledger, blobs, str(params.get("id", "")))
+        return view.show(await intake.settled(), blobs, str(params.get("id", "")))
 
     async def propose(params: Mapping[str, Any]) -> Any:
         return await suggest(*(str(params.get(name, "")) for name in _PROPOSAL))

@@ -28,6 +28,7 @@ from node.blobs import BlobStore
 from node.config import Config, expand_bootstrap
 from node.control import serve_control
 from node.desk import Desk
+from node.door import Door
 from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
 from node.hardware import describe_device, gpu_for_strangers
@@ -108,6 +109,8 @@ class Node:
                     store=store,
                     clock=trio.current_time,
                     on_events=self._on_events,
+                    # Folding a long history takes seconds, in which peers already want answers.
+                    door=await trio.to_thread.run_sync(Door, genesis, store),
                 )
                 self._intake = desk.intake = intake
                 await nursery.start(intake.run)

@@ -5,15 +5,28 @@ mean. `apsw` brings its own SQLite, because the one of many Python builds has a 
 write-ahead-log mode.
 """
 
+import errno
+import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from node.errors import StoreCorruptError, StoreError, StoreFullError
 
 SCHEMA_VERSION: Final = 1
+
+_PAGE_ROWS: Final = 512
+"""Rows read at a time, so that reading all of them keeps nobody else from reading."""
+
+_NO_ROOM: Final = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a limit on the size of files is reached (ulimit -f)",
+}
+"""What the system says when a write does not fit. SQLite knows only the first for a full disk."""
 
 _SCHEMA: Final = """
 CREATE TABLE record (
@@ -25,9 +38,17 @@ CREATE TABLE record (
 CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 
+_PAGE: Final = (
+    "SELECT sequence, id, created_ms, envelope FROM record WHERE sequence > ?"
+    " ORDER BY sequence LIMIT ?"
+)
+
 
 class RecordStore:
-    """One node's records. Not safe for use from two threads at once; the intake serialises.
+    """One node's records.
+
+    It may be read in any thread at any time, beside the one that writes: reading goes through a
+    connection of its own and sees what has been committed, nothing else. Only one thread may write.
 
     Args:
         path: The database file; created when missing.
@@ -39,6 +60,7 @@ class RecordStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
+        self._reading = threading.Lock()
         flags = (
             apsw.SQLITE_OPEN_READONLY
             if read_only
@@ -49,8 +71,9 @@ class RecordStore:
             self._database.set_busy_timeout(5_000)
             if not read_only:
                 path.chmod(0o600)
-                # FULL makes every commit wait for the disk: acknowledged means durable.
-                self._database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+                self._database.execute("PRAGMA journal_mode=WAL").get  # noqa: B018
+                # Every commit waits for the disk: acknowledged means durable.
+                self._database.execute("PRAGMA synchronous=FULL")
             self._check()
             version = self._database.execute("PRAGMA user_version").get
             if version == 0 and not read_only:
@@ -59,8 +82,14 @@ class RecordStore:
                     self._database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise StoreError(f"{path} is of version {version}; this software reads 1")
+            self._reader = (
+                self._database
+                if read_only
+                else apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            )
+            self._reader.set_busy_timeout(5_000)
         except apsw.Error as error:
-            raise self._translated(error) from error
+            raise self._translated(error, None) from error
 
     def _check(self) -> None:
         problem = self._database.execute("PRAGMA quick_check(1)").get
@@ -75,16 +104,13 @@ class RecordStore:
             " gets every record that it had shared back from its peers"
         )
 
-    def _translated(self, error: apsw.Error) -> StoreError:
-        match error:
-            case apsw.CorruptError() | apsw.NotADBError():
-                return self._corrupt(str(error))
-            case apsw.FullError():
-                return StoreFullError(f"no space left for {self._path}")
-            case apsw.IOError() if "full" in str(error) or "space" in str(error):
-                return StoreFullError(f"no space left for {self._path}")
-            case _:
-                return StoreError(f"cannot use {self._path}: {error}")
+    def _translated(self, error: apsw.Error, connection: apsw.Connection | None) -> StoreError:
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            return self._corrupt(str(error))
+        number = 0
+        if connection is not None and isinstance(error, apsw.IOError):
+            number = connection.system_errno
+        return describe_failure(self._path, error, number)
 
     def append(self, records: Sequence[tuple[bytes, int, bytes]]) -> None:
         """Write records in one transaction; when this returns they survive a power cut.
@@ -106,10 +132,27 @@ class RecordStore:
             )
             self._database.execute("COMMIT")
         except apsw.Error as error:
+            # The system's reason has to be read before anything else is asked of it.
+            failure = self._translated(error, self._database)
             # A full disk makes SQLite roll back by itself; other errors leave that to us.
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            raise self._translated(error) from error
+            raise failure from error
+
+    def probe(self, size_bytes: int) -> None:
+        """Find out whether so much can be written now, and keep nothing of it.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        try:
+            with self._database:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO setting VALUES ('probe', zeroblob(?))", (size_bytes,)
+                )
+            self._database.execute("DELETE FROM setting WHERE name='probe'")
+        except apsw.Error as error:
+            raise self._translated(error, self._database) from error
 
     def envelopes(self, ids: Iterable[bytes]) -> list[bytes]:
         """The envelopes of those ids that are here, in the order asked.
@@ -117,34 +160,31 @@ class RecordStore:
         Raises:
             StoreError: The file cannot be read.
         """
-        try:
-            found = (
-                self._database.execute("SELECT envelope FROM record WHERE id=?", (item,)).get
-                for item in ids
-            )
-            return [envelope for envelope in found if envelope is not None]
-        except apsw.Error as error:
-            raise self._translated(error) from error
+        found = (self._read("SELECT envelope FROM record WHERE id=?", item) for item in ids)
+        return [rows[0][0] for rows in found if rows]
 
     def __iter__(self) -> Iterator[bytes]:
         """All envelopes in the order of their arrival."""
-        try:
-            for row in self._database.execute("SELECT envelope FROM record ORDER BY sequence"):
-                yield row[0]
-        except apsw.Error as error:
-            raise self._translated(error) from error
+        for _, _, envelope in self.rows():
+            yield envelope
 
     def rows(self) -> Iterator[tuple[bytes, int, bytes]]:
         """All records as they are stored, in the order of their arrival: id, date, envelope."""
+        last = -1
+        while page := self._read(_PAGE, last, _PAGE_ROWS):
+            for _, identity, created_ms, envelope in page:
+                yield identity, created_ms, envelope
+            last = page[-1][0]
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
-            yield from self._database.execute(
-                "SELECT id, created_ms, envelope FROM record ORDER BY sequence"
-            )
+            with self._reading:
+                return list(self._reader.execute(query, values))
         except apsw.Error as error:
-            raise self._translated(error) from error
+            raise self._translated(error, self._reader) from error
 
     def __len__(self) -> int:
-        count = self._database.execute("SELECT count(*) FROM record").get
+        (count,) = self._read("SELECT count(*) FROM record")[0]
         assert isinstance(count, int)
         return count
 
@@ -154,11 +194,8 @@ class RecordStore:
         Raises:
             StoreError: The file cannot be read.
         """
-        try:
-            value = self._database.execute("SELECT value FROM setting WHERE name=?", (name,)).get
-        except apsw.Error as error:
-            raise self._translated(error) from error
-        return None if value is None else bytes(value)
+        rows = self._read("SELECT value FROM setting WHERE name=?", name)
+        return bytes(rows[0][0]) if rows else None
 
     def put_setting(self, name: str, value: bytes) -> None:
         """Store a setting durably.
@@ -169,8 +206,24 @@ class RecordStore:
         try:
             self._database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
         except apsw.Error as error:
-            raise self._translated(error) from error
+            raise self._translated(error, self._database) from error
 
     def close(self) -> None:
         """Close the file."""
+        with self._reading:
+            self._reader.close()
         self._database.close()
+
+
+def describe_failure(path: Path, error: apsw.Error, number: int) -> StoreError:
+    """What a failure of SQLite means to the user.
+
+    Args:
+        path: The database file.
+        error: SQLite's own report.
+        number: The system's error number behind it; 0 when there is none.
+    """
+    if number in _NO_ROOM or isinstance(error, apsw.FullError):
+        return StoreFullError(f"cannot write {path}: {_NO_ROOM.get(number, 'no space left')}")
+    reason = f"{error} ({os.strerror(number)})" if number else str(error)
+    return StoreError(f"cannot use {path}: {reason}")

@@ -43,7 +43,7 @@ def test_what_the_disk_refused_is_as_if_it_had_never_come() -> None:
     assert here.at_once(envelope) is None
     judged = here.judge(envelope, local=True, now_s=0)
     assert here.at_once(envelope) == "known"
-    here.refold(())
+    here.replace(here.fold(()))
     assert here.at_once(envelope) is None
     assert len(here.ledger) == len(here.index) == 1
     assert here.judge(envelope, local=True, now_s=0).rows == judged.rows

@@ -1,15 +1,18 @@
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import apsw
 import pytest
 
 from node.blobs import BlobStore
 from node.errors import StoreCorruptError, StoreError, StoreFullError
-from node.store import RecordStore
+from node.store import RecordStore, describe_failure
 
 
 def row(number: int, size: int = 10) -> tuple[bytes, int, bytes]:
@@ -58,8 +61,6 @@ def test_a_damaged_page_is_found_at_opening(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
-    import apsw
-
     path = tmp_path / "records.sqlite"
     RecordStore(path).close()
     database = apsw.Connection(str(path))
@@ -80,6 +81,89 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     store._database.execute("PRAGMA max_page_count=1000000")
     store.append([row(2)])
     assert len(store) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no space left"),
+        (errno.EDQUOT, "quota is used up"),
+        (errno.EFBIG, "ulimit -f"),
+    ],
+)
+def test_a_write_that_does_not_fit_is_named_with_its_reason(
+    tmp_path: Path, number: int, words: str
+) -> None:
+    failure = describe_failure(tmp_path, apsw.IOError("disk I/O error"), number)
+    assert isinstance(failure, StoreFullError)
+    assert words in str(failure)
+
+
+def test_a_failing_disk_is_not_called_full(tmp_path: Path) -> None:
+    failure = describe_failure(tmp_path, apsw.IOError("disk I/O error"), errno.EIO)
+    assert not isinstance(failure, StoreFullError)
+    assert "Input/output error" in str(failure)
+
+
+def test_a_limit_on_file_sizes_is_told_as_what_it_is(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    store.append([row(1)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(StoreFullError, match="limit on the size of files"):
+            store.append([row(number, 4000) for number in range(2, 100)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(store) == [row(1)[2]]
+    store.append([row(2)])
+    assert len(store) == 2
+
+
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    assert store._database.execute("PRAGMA journal_mode").get == "wal"
+    full = 2
+    assert store._database.execute("PRAGMA synchronous").get == full
+
+
+def test_reading_beside_a_writer_neither_fails_nor_sees_what_is_not_committed(
+    tmp_path: Path,
+) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    store.append([row(1)])
+    store._database.execute("BEGIN IMMEDIATE")
+    store._database.execute("INSERT INTO record VALUES (2, ?, 2, x'00')", (row(2)[0],))
+    # The writer is in the middle of a transaction, and several threads read.
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(store.envelopes, [[row(1)[0], row(2)[0]]] * 40))
+        everything = list(pool.map(lambda _: list(store), range(40)))
+    assert found == everything == [[row(1)[2]]] * 40
+    store._database.execute("COMMIT")
+    assert len(store) == 2
+
+
+def test_reading_while_another_thread_writes(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    store.append([row(0)])
+
+    def write() -> None:
+        for step in range(10):
+            store.append([row(1 + 50 * step + number, 2_000) for number in range(50)])
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not writing.done():
+            assert store.envelopes([row(0)[0]]) == [row(0)[2]]
+        writing.result()
+    assert len(store) == 501
+
+
+def test_all_rows_come_in_pages_and_in_order(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    rows = [row(number) for number in range(1_300)]
+    store.append(rows)
+    assert list(store.rows()) == rows
 
 
 _WRITER = """
