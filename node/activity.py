@@ -1,5 +1,6 @@
 """What this node does right now, and what happened lately: for people, never for decisions."""
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
@@ -16,6 +17,8 @@ WorkState: TypeAlias = Literal[
 ]
 
 _FEED_MAX: Final = 500
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Activity:
         self.busy_s[state] = self.busy_s.get(state, 0.0) + seconds
 
     def news(self, at_ms: int, text: str, hypothesis: bytes | None = None) -> None:
-        """Add a line to the feed."""
+        """Add a line to the feed, and to the log, which outlives the node."""
+        _log.info("%s", text)
         self.feed.append(FeedItem(self._count, at_ms, text, hypothesis))
         self._count += 1

@@ -125,7 +125,9 @@ def ask(path: Path, method: str, params: Mapping[str, Any] | None = None) -> Any
                 line = answer_file.readline()
             answer = json.loads(line)
         except (OSError, ValueError) as error:
-            raise NotRunningError("no node is running on this home directory") from error
+            raise NotRunningError(
+                "no node is running on this home directory; swarm-node status says what to do"
+            ) from error
     if "error" in answer:
         failure = NodeError(answer["error"])
         failure.exit_code = answer.get("exit_code", 1)  # type: ignore[misc]

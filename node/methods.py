@@ -8,23 +8,32 @@ disk has: a number that was shown is not taken back.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from node import view
+import trio
+
+from node import clock, view
 from node.blobs import BlobStore
 from node.control import Method
 from node.intake import Intake
+from node.presences import Heard
+from node.web.rows import peer_rows
 
 Suggest: TypeAlias = Callable[[str, str, str], Awaitable[Any]]
 """Takes in a person's change: source, title and rationale."""
 
 
 def control_methods(
-    intake: Intake, blobs: BlobStore, now: Callable[[], view.Running], suggest: Suggest
+    intake: Intake,
+    blobs: BlobStore,
+    heard: Callable[[], Mapping[bytes, Heard]],
+    now: Callable[[], view.Running],
+    suggest: Suggest,
 ) -> dict[str, Method]:
     """The methods by name.
 
     Args:
         intake: The door, with the ledger behind it.
         blobs: The scripts.
+        heard: The latest presence of every peer.
         now: What only the running node knows.
         suggest: Takes in a person's change.
     """
@@ -34,6 +43,12 @@ def control_methods(
 
     async def lineage(_params: Mapping[str, Any]) -> Any:
         return view.lineage(await intake.settled())
+
+    async def tree(_params: Mapping[str, Any]) -> Any:
+        return view.tree(intake.ledger)
+
+    async def peers(_params: Mapping[str, Any]) -> Any:
+        return peer_rows(now().peers, heard(), trio.current_time(), clock.now_ms())
 
     async def snapshot(_params: Mapping[str, Any]) -> Any:
         return view.snapshot(await intake.settled(), now())
@@ -47,6 +62,8 @@ def control_methods(
     return {
         "status": status,
         "lineage": lineage,
+        "tree": tree,
+        "peers": peers,
         "snapshot": snapshot,
         "show": show,
         "propose": propose,

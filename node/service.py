@@ -116,7 +116,7 @@ class Node:
                 await nursery.start(intake.run)
                 await network.enter(genesis.id)
                 now = partial(self._now, key, network)
-                methods = control_methods(intake, blobs, now, self._suggest)
+                methods = control_methods(intake, blobs, desk.presences.known, now, self._suggest)
                 methods |= self._steering.methods()
                 await nursery.start(serve_control, self._home.control, methods)
                 materials = Materials(body, blobs, network)
@@ -230,6 +230,7 @@ class Node:
         partial_path = self._home.address.with_suffix(".partial")
         partial_path.write_text("\n".join(network.addresses) + "\n")
         partial_path.rename(self._home.address)
+        _log.info("listening on %s", ", ".join(network.addresses))
 
     @property
     def page(self) -> str:

@@ -13,6 +13,7 @@ from node.activity import Activity, Work
 from node.blobs import BlobStore
 from node.conflicts import conflicts_with_head
 from node.errors import NodeError
+from node.web.rows import entry_row
 from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
@@ -52,6 +53,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
     genesis = ledger.genesis_body
     baseline_micro = ledger.root.metric_micro
     return {
+        "running": running is not None,
         "node_id": None if running is None else running.node_id.hex(),
         "swarm_id": ledger.swarm.hex(),
         "swarm_name": genesis.name,
@@ -65,7 +67,13 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
             "direction": genesis.metric.direction,
         },
         "role": "agent" if running is not None and running.sandbox else "observer",
-        "head": {"id": head.id.hex(), "depth": head.depth, "val_bpb": _unit(head.metric_micro)},
+        "head": {
+            "id": head.id.hex(),
+            "depth": head.depth,
+            "val_bpb": _unit(head.metric_micro),
+            "title": head.title,
+            "merged_ms": head.merged_ms,
+        },
         "baseline_val_bpb": _unit(baseline_micro),
         "records": len(ledger),
         "records_digest": ledger.digest.hex(),
@@ -184,6 +192,17 @@ def _comparison(item: Comparison) -> dict[str, Any]:
         "gain_low": _unit(item.low_micro),
         "gain_high": _unit(item.high_micro),
     }
+
+
+def tree(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every entry, those beside the path to the head included, by depth."""
+    path = {entry.id for entry in ledger.lineage()}
+    entries = sorted(ledger.entries.values(), key=lambda entry: (entry.depth, entry.id))
+    transfers = transfers_by_entry(ledger)
+    return [
+        entry_row(entry, on_path=entry.id in path, transfer=transfers.get(entry.id, []))
+        for entry in entries
+    ]
 
 
 def rolled_back(ledger: Ledger) -> list[dict[str, Any]]:

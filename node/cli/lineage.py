@@ -1,6 +1,7 @@
-"""`swarm-node lineage`: the lineage from the genesis to the head; verified, or as a repository."""
+"""`swarm-node lineage`: the lineage as a tree; verified, or as a repository."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,10 @@ from node.cli.options import Home, home_option, json_option, print_json
 @json_option
 @click.pass_context
 def lineage(context: click.Context, *, home: Home, as_json: bool) -> None:
-    """Show the lineage from the genesis to the head."""
+    """Show the lineage as a tree, the genesis first and the head last, with every gain.
+
+    With --json: the entries on the path from the genesis to the head.
+    """
     from node.control import ask
     from node.errors import NotRunningError
 
@@ -21,25 +25,40 @@ def lineage(context: click.Context, *, home: Home, as_json: bool) -> None:
             raise click.UsageError(f"put options after lineage {context.invoked_subcommand}")
         return
     try:
-        entries = ask(home.control, "lineage")
-        fallen = ask(home.control, "status")["rolled_back"]
+        entries = ask(home.control, "lineage" if as_json else "tree")
+        value = {} if as_json else ask(home.control, "status")
     except NotRunningError:
         from node import view
         from node.offline import fold_home
 
         ledger = fold_home(home)
-        entries, fallen = view.lineage(ledger), view.rolled_back(ledger)
+        entries = view.lineage(ledger) if as_json else view.tree(ledger)
+        value = {} if as_json else view.status(ledger, None)
     if as_json:
         print_json(entries)
         return
-    from rich.console import Console
+    _print(entries, value)
 
-    from node.cli.table import safe
-    from node.demo_display import lineage_table
 
-    Console().print(lineage_table(entries, {}))
-    for item in fallen:
-        click.echo(safe(f"rolled back: “{item['title']}” is {item['status']}: {item['reason']}"))
+def _print(entries: list[dict[str, Any]], value: dict[str, Any]) -> None:
+    from node import clock
+    from node.cli.lineage_tree import tree_columns, tree_rows
+    from node.cli.table import paint, print_table, safe
+
+    metric = value["metric"]
+    print_table(tree_columns(metric["name"]), tree_rows(entries, clock.now_ms()))
+    head, baseline = value["head"]["val_bpb"], value["baseline_val_bpb"]
+    if value["head"]["depth"] and head is not None and baseline:
+        total = f"{head / baseline - 1:+.1%} since the genesis, in {metric['unit']};"
+        merges = value["merges"]
+        counted = f"{merges} merge{'' if merges == 1 else 's'} on the path to the head"
+        click.echo(f"\n{safe(total)} {counted}")
+    aside = sum(not entry["on_path"] for entry in entries)
+    if aside:
+        click.echo(paint(f"○ {aside} beside the path: fork choice prefers the trunk", "quiet"))
+    for item in value["rolled_back"]:
+        told = f"rolled back: “{item['title']}” is {item['status']}: {item['reason']}"
+        click.echo(paint(safe(told), "warn"))
 
 
 @lineage.command()

@@ -9,26 +9,34 @@ import sys
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 _COMMANDS: Final = {
     "init": ("node.cli.init", "Found a swarm in a home directory."),
     "join": ("node.cli.join", "Run a node: join a swarm, or continue where this one stopped."),
+    "invite": ("node.cli.invite", "Print the command with which another machine joins."),
     "leaderboard": ("node.cli.leaderboard", "Watch a swarm in the browser; train nothing."),
     "demo": ("node.cli.demo", "Watch a swarm of local nodes find, verify and merge improvements."),
     "status": ("node.cli.status", "Show what the node does, running or not."),
+    "top": ("node.cli.top", "Watch the node live in the terminal."),
+    "peers": ("node.cli.peers", "Show who else is there."),
+    "logs": ("node.cli.logs", "Show or follow the node's log, and what runs printed."),
     "pause": ("node.cli.steer", "Let the node rest after what it runs now."),
     "resume": ("node.cli.steer", "Let a paused node go on."),
     "finish": ("node.cli.steer", "End the node after what it runs now."),
     "agent": ("node.cli.agent", "Try the language model once; show prompt, answer and cost."),
-    "lineage": ("node.cli.lineage", "Show the lineage from the genesis to the head."),
+    "lineage": ("node.cli.lineage", "Show the lineage as a tree; verify or export it."),
     "propose": ("node.cli.propose", "Have the running node test a change of your own."),
     "show": ("node.cli.show", "Show one hypothesis, entry or record."),
     "export": ("node.cli.export", "Write the leaderboard as a page, picture, table or JSON."),
     "paths": ("node.cli.paths", "Show where this node keeps its things."),
+    "config": ("node.cli.config", "Show every setting and where it comes from."),
     "doctor": ("node.cli.doctor", "Check the sandbox, the store and the machine; say what to do."),
     "task": ("node.cli.task", "Check a task, or import an autoresearch repository."),
     "calibrate": ("node.cli.calibrate", "Measure a task's noise; propose policy values."),
     "run-task": ("node.cli.run_task", "Train one script locally and print its metric."),
+    "service": ("node.cli.service", "Have systemd or launchd keep a node running."),
+    "completion": ("node.cli.completion", "Print the completion of bash, zsh or fish."),
 }
 
 
@@ -49,6 +57,15 @@ class _LazyGroup(click.Group):
         command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, from the table: completing must not import what it completes."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table."""
@@ -73,8 +90,13 @@ def _print_version(context: click.Context) -> None:
     callback=lambda context, _option, wanted: _print_version(context) if wanted else None,
     help="Show the version and exit.",
 )
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Turn any set of laptops and GPU boxes into one research group."""
+    from node.cli.table import colour_wanted
+
+    if not colour_wanted():
+        context.color = False
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -82,7 +104,12 @@ def main(arguments: list[str] | None = None) -> Any:
     5 degraded, 130 interrupted.
     """  # noqa: D205
     try:
-        status = cli.main(args=arguments, standalone_mode=False)
+        status = cli.main(
+            args=arguments,
+            prog_name="swarm-node",
+            complete_var="_SWARM_NODE_COMPLETE",
+            standalone_mode=False,
+        )
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)

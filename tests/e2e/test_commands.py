@@ -73,6 +73,27 @@ def test_show(founder: NodeProcess, stopped: Home, tmp_path: Path) -> None:
     cli("show", "0123456789", "--home", str(tmp_path / "none")).refuses(3, "belongs to no swarm")
 
 
+def test_who_is_there_and_what_happens(founder: NodeProcess, stopped: Home) -> None:
+    at = ("--home", str(founder.home.root))
+    assert parsed(cli("peers", "--json", *at)) == []
+    assert "swarm-node invite" in cli("peers", *at).out
+    told = parsed(cli("top", "--json", *at))
+    assert told["snapshot"]["status"]["node_id"] == founder.status()["node_id"]
+    screen = cli("top", "--once", *at)
+    assert (screen.code, "this node" in screen.out) == (0, True)
+    invitation = cli("invite", *at)
+    assert invitation.out.startswith(f"swarm-node join --bootstrap={founder.address}")
+    assert "this machine alone" in invitation.err
+    log = cli("logs", *at)
+    assert (log.code, log.err) == (0, "")
+    assert f"listening on {founder.address}" in log.out
+    tree = cli("lineage", *at)
+    assert "◉" in tree.out
+    assert "\x1b" not in tree.out + screen.out + log.out
+    for command in ("peers", "top", "invite"):
+        cli(command, "--home", str(stopped.root)).refuses(3, "no node is running", "status")
+
+
 def test_paths(founder: NodeProcess, stopped: Home, tmp_path: Path) -> None:
     for home in (founder.home, stopped, Home(tmp_path / "none")):
         value = parsed(cli("paths", "--json", "--home", str(home.root)))

@@ -9,6 +9,7 @@ import pytest
 from node import view
 from node.blobs import BlobStore
 from node.cli import show, status
+from node.home import Home
 from node.words import verdict_word
 from tests.node.test_view import AUTHOR, grown
 
@@ -34,10 +35,10 @@ def test_commands_say_it(
 ) -> None:
     _, ledger = grown()
     value = view.status(ledger, None) | {"scorer": scorer}
-    status._print(value, running=False)
+    status._print(value, Home(tmp_path))
     assert f"1 {word}" in capsys.readouterr().out
     item = next(item for item in ledger.hypotheses() if item.body.title == "better")
     assert item.author == AUTHOR.public
     shown = view.show(ledger, BlobStore(tmp_path), item.id.hex())
     show._print(shown | {"scorer": scorer, "status": "verified"})
-    assert f"{word}\n" in capsys.readouterr().out
+    assert f"{word}  " in capsys.readouterr().out

@@ -8,10 +8,14 @@ from typing import Any
 from node import view
 from node.activity import Activity, Work
 from node.blobs import BlobStore
+from node.founding import SWARM_SETTING
+from node.home import Home
 from node.presences import Presences
+from node.store import RecordStore
 from node.web.board import Board, BoardSource
 from node.web.events import EventLog
 from node.web.routes import Site
+from protocol.envelope import seal
 from protocol.keys import SigningKey
 from protocol.notices import Presence
 from protocol.records import Hypothesis, Origin, Record
@@ -246,3 +250,22 @@ def make_scene(directory: Path, hypotheses: int = 60, **options: Any) -> Scene:
     scene = Scene(BlobStore(directory), **options)
     scene.live_through(hypotheses)
     return scene
+
+
+def write_home(scene: Scene, root: Path) -> Home:
+    """A home that holds a scene's records, with nobody running; its scripts stay where they are."""
+    home = Home(root)
+    home.create()
+    store = RecordStore(home.database)
+
+    def envelope(record: Record) -> tuple[bytes, int, bytes]:
+        signers = [FOUNDER, *(key(number) for number in range(1, scene.authors + 1))]
+        signer = next(one for one in signers if one.public == record.author)
+        swarm = None if record.id == scene.swarm.id else scene.swarm.id
+        sealed = seal(record.body, key=signer, swarm=swarm, created_ms=record.created_ms)
+        return record.id, record.created_ms, sealed
+
+    store.append([envelope(record) for record in scene.ledger.records()])
+    store.put_setting(SWARM_SETTING, scene.swarm.id)
+    store.close()
+    return home

@@ -15,15 +15,11 @@ from PIL import Image
 
 from node.cli.export import export
 from node.errors import UsageError
-from node.founding import SWARM_SETTING
 from node.home import Home
-from node.store import RecordStore
 from node.web.export import bundle, everything, page, write_copy
 from node.web.picture import HEIGHT, WIDTH, progress_png
-from protocol.envelope import seal
-from protocol.records import Record
-from tests.node.web.scenes import Scene, make_scene
-from tests.swarm.helpers import FOUNDER, key
+from tests.node.web.scenes import Scene, make_scene, write_home
+from tests.swarm.helpers import key
 
 BREAKOUT = "</script><script>alert(1)</script><!--"
 
@@ -104,21 +100,7 @@ def test_an_empty_swarm_has_a_picture_too(tmp_path: Path) -> None:
 @pytest.fixture
 def home(scene: Scene, tmp_path: Path) -> Home:
     """A home that holds the scene's records, with nobody running."""
-    place = Home(tmp_path / "home")
-    place.create()
-    store = RecordStore(place.database)
-
-    def envelope(record: Record) -> tuple[bytes, int, bytes]:
-        signers = [FOUNDER, *(key(number) for number in range(1, 6))]
-        signer = next(one for one in signers if one.public == record.author)
-        swarm = None if record.id == scene.swarm.id else scene.swarm.id
-        sealed = seal(record.body, key=signer, swarm=swarm, created_ms=record.created_ms)
-        return record.id, record.created_ms, sealed
-
-    store.append([envelope(record) for record in scene.ledger.records()])
-    store.put_setting(SWARM_SETTING, scene.swarm.id)
-    store.close()
-    return place
+    return write_home(scene, tmp_path / "home")
 
 
 def test_the_command_writes_what_is_asked_for(scene: Scene, home: Home, tmp_path: Path) -> None:
