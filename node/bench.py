@@ -3,6 +3,11 @@
 It knows seeds, pairs and costs, and where a cached value may be used: screening compares with the
 parent's remembered result on this node's own seeds; a verification pair always runs both arms
 afresh, on a seed that nobody could choose.
+
+A change is called too costly by comparison with the genesis script on this machine. That was
+measured when the node started, and a machine that has become busy since makes every script dearer.
+So a pair that looks too costly has the genesis script measured again, beside the same load, and
+is judged by that.
 """
 
 import hashlib
@@ -15,7 +20,8 @@ from node.hardware import describe_device, describe_runtime
 from protocol.ids import seed_from_proof
 from protocol.keys import SigningKey
 from protocol.records import Arm, Purpose, Trial
-from trainer.job import Job, Outcome, Progress
+from swarm.counting import cost_permille
+from trainer.job import BudgetKind, Job, Outcome, Progress
 from trainer.scorer import Bits
 
 OnArm: TypeAlias = Callable[[str, float], None]
@@ -63,11 +69,34 @@ class Costs:
 
     Attributes:
         cpu_ms: CPU time of training and scoring together.
+        wall_ms: Wall time.
         memory_kib: Highest resident memory.
+        tokens: Tokens drawn; 0 under a budget of seconds, of which a faster script makes more.
     """
 
     cpu_ms: int = 0
+    wall_ms: int = 0
     memory_kib: int = 0
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, outcome: Outcome, kind: BudgetKind) -> "Costs":
+        """What a run under a budget of this kind has cost."""
+        return cls(
+            cpu_ms=outcome.train_cpu_ms + outcome.score_cpu_ms,
+            wall_ms=outcome.wall_ms,
+            memory_kib=outcome.peak_memory_kib,
+            tokens=0 if kind == "seconds" else outcome.tokens,
+        )
+
+    def at_least(self, other: "Costs") -> "Costs":
+        """The higher of both in everything."""
+        return Costs(
+            max(self.cpu_ms, other.cpu_ms),
+            max(self.wall_ms, other.wall_ms),
+            max(self.memory_kib, other.memory_kib),
+            max(self.tokens, other.tokens),
+        )
 
 
 class Bench:
@@ -77,14 +106,22 @@ class Bench:
         runner: Trains and scores.
         make_job: Makes the job of a script and a seed on the swarm's tier.
         key: The node's identity: its screening seeds and seed proofs follow from it.
+        cost_ratio_permille: The policy's highest cost: a pair that looks dearer is looked at twice.
     """
 
     def __init__(
-        self, runner: RunsPairs, make_job: Callable[[str, int], Job], key: SigningKey
+        self,
+        runner: RunsPairs,
+        make_job: Callable[[str, int], Job],
+        key: SigningKey,
+        cost_ratio_permille: int,
     ) -> None:
         self._runner = runner
         self._make_job = make_job
         self._key = key
+        self._cost_ratio_permille = cost_ratio_permille
+        self._genesis = ""
+        self._costs_of: dict[tuple[bytes, int], Costs] = {}
         self._parents: OrderedDict[tuple[bytes, int], Outcome] = OrderedDict()
         self.costs = Costs()
 
@@ -97,10 +134,8 @@ class Bench:
         """Run the genesis script once, to know its cost on this machine."""
         outcome = await self._parent(script, self.screening_seed(0), on_arm)
         if outcome.status == "ok":
-            self.costs = Costs(
-                cpu_ms=outcome.train_cpu_ms + outcome.score_cpu_ms,
-                memory_kib=outcome.peak_memory_kib,
-            )
+            self._genesis = script
+            self.costs = self._costs(outcome)
         return outcome
 
     async def smoke(self, script: str, on_arm: OnArm) -> Outcome:
@@ -136,11 +171,20 @@ class Bench:
     ) -> tuple[Outcome, Outcome]:
         """Run both arms of a verification pair afresh, on the seed that the proof gives."""
         seed = seed_from_proof(self._key.prove_seed(hypothesis, pair))
-        return await self._runner.pair(
+        arms = await self._runner.pair(
             self._make_job(parent, seed),
             self._make_job(child, seed),
             on_progress=lambda arm, progress: on_arm(arm, _share(progress)),
         )
+        cost = cost_permille(self.trial(hypothesis, "verify", pair, arms))
+        if cost is not None and cost > self._cost_ratio_permille and self._genesis:
+            now = await self._runner.run(
+                self._make_job(self._genesis, seed),
+                on_progress=lambda progress: on_arm("parent", _share(progress)),
+            )
+            if now.status == "ok":
+                self._costs_of[hypothesis, pair] = self.costs.at_least(self._costs(now))
+        return arms
 
     def trial(
         self, hypothesis: bytes, purpose: Purpose, pair: int, arms: tuple[Outcome, Outcome]
@@ -151,6 +195,7 @@ class Bench:
         else:
             proof = self._key.prove_seed(hypothesis, pair)
             seed = seed_from_proof(proof)
+        costs = self._costs_of.pop((hypothesis, pair), self.costs)
         return Trial(
             hypothesis=hypothesis,
             purpose=purpose,
@@ -159,11 +204,16 @@ class Bench:
             seed_proof=proof,
             parent=_arm(arms[0]),
             child=_arm(arms[1]),
-            genesis_cpu_ms=self.costs.cpu_ms,
-            genesis_memory_kib=self.costs.memory_kib,
+            genesis_cpu_ms=costs.cpu_ms,
+            genesis_wall_ms=costs.wall_ms,
+            genesis_memory_kib=costs.memory_kib,
+            genesis_tokens=costs.tokens,
             device=describe_device(),
             runtime=describe_runtime(),
         )
+
+    def _costs(self, genesis: Outcome) -> Costs:
+        return Costs.of(genesis, self._make_job("", 0).budget.kind)
 
     async def _parent(self, script: str, seed: int, on_arm: OnArm) -> Outcome:
         key = (hashlib.sha256(script.encode()).digest(), seed)

@@ -189,19 +189,26 @@ class Runner:
             else:
                 self._every.discard(worker)
 
-    async def _in_worker(self, job: Job, go: Callable[[Worker], Awaitable[Ended]]) -> Ended:
+    async def _in_worker(
+        self, job: Job, record: Record, go: Callable[[Worker], Awaitable[Ended]]
+    ) -> Ended:
         """Runs one process of a job, and once more when its worker was lost.
 
         A script cannot reach its worker, so a lost one is at first the machine's fault: short
         memory, or a person who ended it.
         """
-        with contextlib.suppress(WorkerError):
+
+        async def once() -> Ended:
+            asked = trio.current_time()
             async with self._worker(job.limits.memory_bytes) as worker:
-                ended = await go(worker)
+                record.waited_s += trio.current_time() - asked
+                return await go(worker)
+
+        with contextlib.suppress(WorkerError):
+            ended = await once()
             if not ended.lost:
                 return ended
-        async with self._worker(job.limits.memory_bytes) as worker:
-            return await go(worker)
+        return await once()
 
     async def _run(
         self, job: Job, parent_bits: scorer.Bits | None, show: Callable[[Progress], None]
@@ -223,7 +230,7 @@ class Runner:
                     on_frame=lambda frame: show(_progress(frame)),
                 )
 
-            ended = await self._in_worker(job, train)
+            ended = await self._in_worker(job, record, train)
             record.add(ended, "train")
             fault = fault_of(ended)
             if job.run and fault is None:
@@ -313,7 +320,7 @@ class Runner:
                     drive=drive,
                 )
 
-        ended = await self._in_worker(job, serve)
+        ended = await self._in_worker(job, record, serve)
         record.add(ended, "score")
         if ended.stopped is not None:
             return ended.stopped

@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True)
 class Record:
-    """What is known so far about one run."""
+    """What is known so far about one run.
+
+    Attributes:
+        started: when it began.
+        waited_s: how long it then waited for a worker to start: no cost of its script.
+    """
 
     started: float
+    waited_s: float = 0.0
     train_cpu_ms: int = 0
     score_cpu_ms: int = 0
     peak_memory_kib: int = 0
@@ -52,7 +58,7 @@ class Record:
             metric_micro=metric,
             train_cpu_ms=self.train_cpu_ms,
             score_cpu_ms=self.score_cpu_ms,
-            wall_ms=round((trio.current_time() - self.started) * 1000),
+            wall_ms=round((trio.current_time() - self.started - self.waited_s) * 1000),
             peak_memory_kib=self.peak_memory_kib,
             steps=frame.steps if frame else 0,
             tokens=frame.tokens if frame else 0,

@@ -280,7 +280,7 @@ class Node:
             devices=gpu_for_strangers() if config.gpu else (),
         ) as runner:
             job = partial(task.job, genesis.tier, device="cuda" if config.gpu else "cpu")
-            bench = Bench(runner, job, author.key)
+            bench = Bench(runner, job, author.key, genesis.policy.cost_ratio_permille)
             await self._wait_reconciled(network, author)
             await self._measure_genesis(bench, await materials.script(genesis.source))
             tools = Tools(

@@ -21,7 +21,8 @@ class Policy:
         liars: Verifiers (`f`) whose trials, whatever they say, can decide nothing.
         cap_pairs: Pairs that may count for one hypothesis.
         park_pairs: Pairs after which weak evidence parks a hypothesis.
-        cost_ratio_permille: Highest cost (CPU, memory, wall) relative to the genesis script.
+        cost_ratio_permille: Highest cost (CPU and wall time, memory, tokens drawn) relative to the
+            genesis script.
         admission: How joiners become members: `all`, `ticket` or `ask`.
         admit_depth_max: Longest chain of admissions from the founder.
         verify_share_permille: Most of a node's time that goes to verifying others' hypotheses.

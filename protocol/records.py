@@ -179,8 +179,12 @@ class Trial:
         child: The child's arm.
         genesis_cpu_ms: CPU time that the genesis script takes on this machine, training and
             scoring together; 0 when it was not measured. Costs are judged against it.
+        genesis_wall_ms: Wall time that the genesis script takes on this machine; 0 when it was not
+            measured.
         genesis_memory_kib: Highest resident memory of the genesis script on this machine; 0 when
             it was not measured.
+        genesis_tokens: Tokens that the genesis script draws; 0 when it was not measured, or when
+            the budget is time, of which a faster script should make more.
         device: The hardware, in words.
         runtime: The software that matters for the numbers.
     """
@@ -193,7 +197,9 @@ class Trial:
     parent: Arm = wire(Struct(Arm))
     child: Arm = wire(Struct(Arm))
     genesis_cpu_ms: int = wire(_COUNT)
+    genesis_wall_ms: int = wire(_COUNT)
     genesis_memory_kib: int = wire(_COUNT)
+    genesis_tokens: int = wire(_COUNT)
     device: str = wire(Text(limits.DEVICE_BYTES_MAX))
     runtime: str = wire(Text(limits.DEVICE_BYTES_MAX))
 

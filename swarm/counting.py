@@ -78,14 +78,16 @@ def _pair(trial_id: bytes, verifier: bytes, trial: Trial, metric: Metric) -> Pai
         failure=failed,
         parent_micro=parent,
         child_micro=child,
-        cost_permille=_cost_permille(trial),
+        cost_permille=cost_permille(trial),
     )
 
 
-def _cost_permille(trial: Trial) -> int | None:
+def cost_permille(trial: Trial) -> int | None:
     """The child's highest cost relative to the genesis script's; None when nothing was measured.
 
-    Relative to the genesis and never to the parent: a bound per merge would compound.
+    Costs are CPU time of training and scoring, wall time, memory, and the batches handed out,
+    counted in tokens: how they are cut into batches is the script's affair. Relative to the genesis
+    and never to the parent: a bound per merge would compound.
     """
     if trial.child.status != "ok":
         return None
@@ -94,7 +96,9 @@ def _cost_permille(trial: Trial) -> int | None:
         cost * PERMILLE // baseline
         for cost, baseline in (
             (cpu_ms, trial.genesis_cpu_ms),
+            (trial.child.wall_ms, trial.genesis_wall_ms),
             (trial.child.peak_memory_kib, trial.genesis_memory_kib),
+            (trial.child.tokens, trial.genesis_tokens),
         )
         if baseline
     ]

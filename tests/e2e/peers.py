@@ -128,7 +128,9 @@ def screening(identity: bytes, gain_micro: int) -> Trial:
         parent=arm(BASELINE_MICRO),
         child=arm(BASELINE_MICRO - gain_micro),
         genesis_cpu_ms=0,
+        genesis_wall_ms=0,
         genesis_memory_kib=0,
+        genesis_tokens=0,
         device="a test",
         runtime="a test",
     )

@@ -187,7 +187,7 @@ class FakeNode:
             Tools(
                 author=self.author,
                 materials=self.materials,
-                bench=Bench(self.runner, make_job, self.key),
+                bench=Bench(self.runner, make_job, self.key, body.policy.cost_ratio_permille),
                 claims=self.desk.claims,
                 activity=self.activity,
                 logs=TrialLogs(self.path / "trial-logs"),

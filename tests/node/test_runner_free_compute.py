@@ -17,7 +17,7 @@ from protocol.policy import DEMO
 from protocol.records import Metric, Trial
 from swarm.counting import counted_pairs
 from swarm.verdict import conclude
-from tests.node.runner_support import BASE, HEAD, SharedRunner, job
+from tests.node.runner_support import BASE, BUDGET, HEAD, SharedRunner, job
 from trainer.job import Budget, Job, Outcome
 
 pytestmark = pytest.mark.sandbox
@@ -37,8 +37,8 @@ def _verdict(shared: SharedRunner, genesis: Outcome, child: Outcome) -> str:
     by_verifier: dict[bytes, dict[int, tuple[bytes, Trial]]] = {}
     for name in (b"a", b"b"):
         key = SigningKey.from_seed(name * 32)
-        bench = Bench(shared.runner, _never, key)
-        bench.costs = Costs(genesis.train_cpu_ms + genesis.score_cpu_ms, genesis.peak_memory_kib)
+        bench = Bench(shared.runner, _never, key, DEMO.cost_ratio_permille)
+        bench.costs = Costs.of(genesis, BUDGET.kind)
         trials = {
             pair: (
                 name * 31 + bytes([pair]),
@@ -95,11 +95,28 @@ TAMPERED = HEAD.replace(
 )
 """Grants itself ten times the steps, uncounted, and claims what an honest run would."""
 
+SLEEPY = "import time\n" + HEAD.replace(
+    "        loss.backward()", "        time.sleep(0.01)\n        loss.backward()"
+)
+"""Takes a machine's time without working."""
+MANY_BATCHES = HEAD.replace("        _ = logits[0] @ logits[0].T\n", "").replace(
+    "    for x, y in run.batches(4, 32):\n",
+    "    for step, (x, y) in enumerate(run.batches(4, 32)):\n        if step == 600: break\n",
+)
+"""Steps that cost nothing of the kind that is counted, so that there are many."""
+
 
 @pytest.mark.parametrize(
     "script",
-    [UNCOUNTABLE_STEPS, BUSY_BUILD, ENSEMBLE, UNMETERED_STEPS, TAMPERED],
-    ids=["uncountable", "build_model", "ensemble", "between-metered-steps", "tampered-meter"],
+    [
+        pytest.param(UNCOUNTABLE_STEPS, id="uncountable"),
+        pytest.param(BUSY_BUILD, id="build_model"),
+        pytest.param(ENSEMBLE, id="ensemble"),
+        pytest.param(UNMETERED_STEPS, id="between-metered-steps"),
+        pytest.param(TAMPERED, id="tampered-meter"),
+        pytest.param(SLEEPY, id="sleeps"),
+        pytest.param(MANY_BATCHES, id="many-batches"),
+    ],
 )
 def test_compute_that_the_meter_does_not_see_loses_the_verdict(
     shared: SharedRunner, genesis: Outcome, script: str

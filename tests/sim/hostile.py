@@ -182,7 +182,9 @@ class DeepForker(Periodic):
             parent=arm(3_000_000, self.rng),
             child=arm(1_000_000, self.rng),
             genesis_cpu_ms=5_500,
+            genesis_wall_ms=6_000,
             genesis_memory_kib=300_000,
+            genesis_tokens=300_000,
             device="sim",
             runtime="sim",
         )

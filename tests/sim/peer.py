@@ -460,7 +460,9 @@ class Peer:
             parent=arm(before, self.rng),
             child=arm(after, self.rng),
             genesis_cpu_ms=5_500,
+            genesis_wall_ms=6_000,
             genesis_memory_kib=300_000,
+            genesis_tokens=300_000,
             device="sim",
             runtime="sim",
         )

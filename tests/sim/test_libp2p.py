@@ -80,7 +80,9 @@ class Host:
                 parent=arm(before, rng),
                 child=arm(before - GAIN_MICRO + rng.randrange(2_000), rng),
                 genesis_cpu_ms=5_500,
+                genesis_wall_ms=6_000,
                 genesis_memory_kib=300_000,
+                genesis_tokens=300_000,
                 device="sim",
                 runtime="sim",
             )

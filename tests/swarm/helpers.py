@@ -152,8 +152,7 @@ class Swarm:
         purpose: Purpose = "verify",
         child: Arm | None = None,
         parent: Arm | None = None,
-        genesis_cpu_ms: int = 5_500,
-        genesis_memory_kib: int = 300_000,
+        measured: bool = True,
     ) -> Record:
         proof = b"" if purpose == "screen" else signer.prove_seed(hypothesis.id, pair)
         sign = -1 if self.metric.direction == "min" else 1
@@ -165,8 +164,10 @@ class Swarm:
             seed_proof=proof,
             parent=arm(PARENT_MICRO) if parent is None else parent,
             child=arm(PARENT_MICRO + sign * gain_micro) if child is None else child,
-            genesis_cpu_ms=genesis_cpu_ms,
-            genesis_memory_kib=genesis_memory_kib,
+            genesis_cpu_ms=5_500 if measured else 0,
+            genesis_wall_ms=6_000 if measured else 0,
+            genesis_memory_kib=300_000 if measured else 0,
+            genesis_tokens=300_000 if measured else 0,
             device="test",
             runtime="test",
         )

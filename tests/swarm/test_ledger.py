@@ -1,7 +1,7 @@
 """The ledger: one state for one set of records, and what each kind of record changes."""
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from protocol.ids import records_digest, rendezvous
 from protocol.policy import DEMO
-from protocol.records import Metric, Record
+from protocol.records import Arm, Metric, Record
 from swarm.admission import Admitted, Known
 from swarm.events import AuthorVoided, Event, HeadChanged, MemberAdded, VerdictChanged
 from swarm.ledger import Ledger
@@ -242,15 +242,34 @@ def test_a_metric_to_maximise() -> None:
     assert ledger.head.metric_micro > PARENT_MICRO
 
 
-def test_costs_are_judged_against_the_genesis_script() -> None:
+@pytest.mark.parametrize(
+    ("cost", "much"),
+    [
+        ("train_cpu_ms", 3 * 5_500),
+        ("score_cpu_ms", 3 * 5_500),
+        ("wall_ms", 3 * 6_000),
+        ("peak_memory_kib", 3 * 300_000),
+        ("tokens", 3 * 300_000),
+    ],
+)
+def test_every_cost_is_judged_against_the_genesis_script(cost: str, much: int) -> None:
+    def with_cost(usual: Arm) -> Arm:
+        return Arm(**{**asdict(usual), cost: much})
+
     swarm = Swarm()
     hypothesis = swarm.hypothesis("slow", ALICE)
-    ledger = swarm.ledger(*swarm.members(3), hypothesis)
-    slow = arm(PARENT_MICRO - 9 * TAU, train_cpu_ms=3 * 5_500)
-    slow_parent = arm(PARENT_MICRO, train_cpu_ms=3 * 5_500)
-    for signer in (BOB, CAROL):
-        admitted(ledger, swarm.trial(hypothesis, signer, 0, 0, child=slow, parent=slow_parent))
-    assert ledger.hypothesis(hypothesis.id).verdict.reason == "it costs more than the policy allows"
+    slow = with_cost(arm(PARENT_MICRO - 9 * TAU))
+    slow_parent = with_cost(arm(PARENT_MICRO))
+    reasons = []
+    for measured in (True, False):
+        ledger = swarm.ledger(*swarm.members(3), hypothesis)
+        for signer in (BOB, CAROL):
+            trial = swarm.trial(
+                hypothesis, signer, 0, 0, child=slow, parent=slow_parent, measured=measured
+            )
+            admitted(ledger, trial)
+        reasons.append(ledger.hypothesis(hypothesis.id).verdict.reason)
+    assert reasons == ["it costs more than the policy allows", "more pairs are needed"]
 
 
 def test_only_the_first_verifiers_in_rendezvous_order_count() -> None:

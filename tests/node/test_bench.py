@@ -1,0 +1,134 @@
+"""The bench: what a node writes about a pair, and how it knows that a change costs too much."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from node.bench import Bench, Costs
+from protocol.keys import SigningKey
+from swarm.counting import cost_permille
+from trainer.job import Budget, BudgetKind, Evaluation, Job, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainer.job import Progress
+    from trainer.scorer import Bits
+
+KEY = SigningKey.from_seed(b"k" * 32)
+HYPOTHESIS = b"h" * 32
+RATIO_PERMILLE = 2_500
+
+
+class LoadedRunner:
+    """Every script takes a second, or `slow` seconds, times the load of the machine.
+
+    Attributes:
+        load: how many times longer everything takes.
+        ran: the scripts that were run, with their seeds.
+    """
+
+    def __init__(self) -> None:
+        self.load = 1
+        self.ran: list[tuple[str, int]] = []
+
+    async def run(
+        self,
+        job: Job,
+        *,
+        parent_bits: Bits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Outcome:
+        self.ran.append((job.script, job.seed))
+        time_ms = (4_000 if job.script == "slow" else 1_000) * self.load
+        return Outcome(
+            "ok",
+            3_000_000,
+            train_cpu_ms=time_ms // 2,
+            wall_ms=time_ms,
+            peak_memory_kib=300_000,
+            steps=10,
+            tokens=640,
+        )
+
+    async def pair(
+        self,
+        parent: Job,
+        child: Job,
+        *,
+        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
+    ) -> tuple[Outcome, Outcome]:
+        return await self.run(parent), await self.run(child)
+
+    def bits_of(self, job: Job) -> Bits | None:
+        return None
+
+
+def _bench(runner: LoadedRunner, kind: BudgetKind = "flops") -> Bench:
+    def make_job(script: str, seed: int) -> Job:
+        return Job(script, Budget(kind, 1_000), Evaluation(32, 48), seed)
+
+    return Bench(runner, make_job, KEY, RATIO_PERMILLE)
+
+
+async def _measured(runner: LoadedRunner, kind: BudgetKind = "flops") -> Bench:
+    bench = _bench(runner, kind)
+    await bench.measure_genesis("genesis", lambda _arm, _share: None)
+    runner.ran.clear()
+    return bench
+
+
+async def _cost(bench: Bench, child: str, pair: int = 0) -> int | None:
+    arms = await bench.verify(HYPOTHESIS, pair, "parent", child, lambda _arm, _share: None)
+    return cost_permille(bench.trial(HYPOTHESIS, "verify", pair, arms))
+
+
+async def test_the_genesis_scripts_costs_travel_with_a_trial() -> None:
+    bench = await _measured(LoadedRunner())
+    assert bench.costs == Costs(cpu_ms=500, wall_ms=1_000, memory_kib=300_000, tokens=640)
+    assert await _cost(bench, "child") == 1_000
+
+
+async def test_a_busier_machine_does_not_make_a_change_too_costly() -> None:
+    runner = LoadedRunner()
+    bench = await _measured(runner)
+    runner.load = 3
+    assert await _cost(bench, "child") == 1_000
+    parent, child, genesis = runner.ran
+    assert genesis[0] == "genesis"
+    assert parent[1] == child[1] == genesis[1]
+    # What it measured then says nothing about pairs that are run beside no load.
+    runner.load = 1
+    assert await _cost(bench, "slow", pair=1) == 4_000
+
+
+async def test_a_change_that_costs_too_much_does_so_beside_any_load() -> None:
+    runner = LoadedRunner()
+    bench = await _measured(runner)
+    runner.load = 3
+    assert await _cost(bench, "slow") == 4_000
+    assert [script for script, _ in runner.ran] == ["parent", "slow", "genesis"]
+
+
+async def test_an_ordinary_pair_measures_nothing_again() -> None:
+    runner = LoadedRunner()
+    bench = await _measured(runner)
+    runner.load = 2
+    assert await _cost(bench, "child") == 2_000
+    assert [script for script, _ in runner.ran] == ["parent", "child"]
+
+
+async def test_under_a_budget_of_time_more_tokens_are_no_cost() -> None:
+    bench = await _measured(LoadedRunner(), "seconds")
+    assert bench.costs.tokens == 0
+    trial = bench.trial(HYPOTHESIS, "verify", 0, (_ran(640), _ran(64_000)))
+    assert cost_permille(trial) == 1_000
+    counted = await _measured(LoadedRunner(), "flops")
+    trial = counted.trial(HYPOTHESIS, "verify", 0, (_ran(640), _ran(64_000)))
+    assert cost_permille(trial) == 100_000
+
+
+def _ran(tokens: int) -> Outcome:
+    plain = Outcome("ok", 3_000_000, train_cpu_ms=500, wall_ms=1_000, peak_memory_kib=300_000)
+    return dataclasses.replace(plain, tokens=tokens)
