@@ -66,12 +66,13 @@ def crash(_: random.Random) -> None:
     """A run that ends without a metric."""
 
 
-def make_pair(number: int, verifier: int, gain: float | None) -> Pair:
-    """A counted pair with a gain given in units of tau."""
+def make_pair(number: int, verifier: int, gain: float | None, seat: int | None = None) -> Pair:
+    """A counted pair with a gain given in units of tau, on the verifier's own seat or another."""
     gain_micro = None if gain is None else round(gain * TAU)
     return Pair(
         trial=number.to_bytes(32, "big"),
         verifier=verifier.to_bytes(32, "big"),
+        seat=(verifier if seat is None else seat).to_bytes(32, "big"),
         gain_micro=gain_micro,
         failure="crashed" if gain is None else None,
         parent_micro=0,
@@ -112,6 +113,31 @@ def run_out_of_order(rng: random.Random, draw: Draw, policy: Policy) -> tuple[Ve
     return "undecided", len(there)
 
 
+def run_with_take_over(rng: random.Random, draw: Draw, policy: Policy) -> tuple[VerdictStatus, int]:
+    """Three verifiers leave, three others take over their seats, and the first come back.
+
+    Every intermediate set is judged, and a set that verifies is told even if a later one does not:
+    the pairs of those who come back are counted before those of who took over.
+    """
+    seats = 3
+    leave = rng.randrange(seats, policy.cap_pairs // 2)
+    come_back = leave + rng.randrange(1, policy.cap_pairs)
+    progress = [0] * (2 * seats)
+    there: list[tuple[int, int, int, Pair]] = []
+    last: VerdictStatus = "undecided"
+    while len(there) < 2 * policy.cap_pairs:
+        away = leave <= len(there) < come_back
+        verifier = rng.randrange(seats) + seats * away
+        pair = make_pair(len(there), verifier, draw(rng), verifier % seats)
+        there.append((verifier // seats, progress[verifier], verifier, pair))
+        progress[verifier] += 1
+        ordered = [pair for *_, pair in sorted(there, key=lambda item: item[:3])]
+        last = conclude(ordered[: policy.cap_pairs], policy, policy.liars).status
+        if last in {"verified", "refuted"}:
+            break
+    return last, len(there)
+
+
 @dataclass(frozen=True)
 class Line:
     """One simulated situation.
@@ -122,7 +148,7 @@ class Line:
         at_least: Least share of verified ones, in per cent.
         at_most: Highest share of verified ones, in per cent.
         pairs_at_most: Highest mean number of pairs until a decision.
-        mode: `ordered`; `unparked`, where weak evidence is not parked; `unordered`.
+        mode: `ordered`; `unparked`, where weak evidence is not parked; `unordered`; `taken over`.
         liar: What two of seven verifiers report instead; None for two verifiers and no liars.
         liars_around: Whether seven verifiers take part and two exclusions apply.
     """
@@ -142,9 +168,11 @@ LINES: Final = (
     Line("null", normal(0), at_most=FALSE_MERGE, pairs_at_most=6),
     Line("null, never parked", normal(0), at_most=FALSE_MERGE, mode="unparked"),
     Line("null, verifiers of unlike speed", normal(0), at_most=FALSE_MERGE, mode="unordered"),
+    Line("null, seats taken over and back", normal(0), at_most=FALSE_MERGE, mode="taken over"),
     Line("null, sigma = tau/10", normal(0, 0.1), at_most=FALSE_MERGE),
     Line("null, sigma = 5 tau, never parked", normal(0, 5), at_most=FALSE_MERGE, mode="unparked"),
     Line("2 sigma", normal(2), at_least=95, pairs_at_most=11),
+    Line("2 sigma, seats taken over and back", normal(2), at_least=95, mode="taken over"),
     Line("2 sigma, sigma = tau/2", normal(1, 0.5)),
     Line("2 sigma, sigma = 5 tau", normal(10, 5)),
     Line("5 sigma", normal(5), at_least=95, pairs_at_most=7),
@@ -189,6 +217,8 @@ def simulate(item: Line, seed: str) -> tuple[VerdictStatus, int]:
     rng = random.Random(seed)
     if item.mode == "unordered":
         return run_out_of_order(rng, item.draw, TRUSTED)
+    if item.mode == "taken over":
+        return run_with_take_over(rng, item.draw, TRUSTED)
     pairs = [make_pair(n, n % 2, item.draw(rng)) for n in range(TRUSTED.cap_pairs)]
     return run_in_order(pairs, TRUSTED, park=item.mode == "ordered")
 

@@ -9,14 +9,17 @@ from typing import Final
 
 from gossip.core.rates import TokenBuckets
 from protocol import limits
+from protocol.ids import rendezvous
 from protocol.records import Admit, Merge
+from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 
 _PRESENCE_S: Final = 2.0
 _PRESENCE_PER_PEER_S: Final = 0.25
 """Presence slows down as the swarm grows: every node hears every other one's."""
 _MERGE_GRACE_S: Final = 3.0
-"""The author of a hypothesis merges it; others wait this long before they do it for them."""
+"""The author of a hypothesis merges it. Others do it for them one after the other, each this much
+later than the one before: a merge by everybody would be as many records as there are members."""
 _ADMISSIONS_PER_S: Final = 1.0
 _ADMISSIONS_BURST: Final = 20.0
 _VERIFYING_FREE_S: Final = 60.0
@@ -53,26 +56,45 @@ def screens_enough(gains_micro: Sequence[int | None], tau_micro: int) -> bool:
 
 
 class MergeDuty:
-    """Which merges a member signs, and when."""
+    """Which merges a member signs, and when: first the author, then others in rendezvous order."""
 
     def __init__(self) -> None:
         self._since_s: dict[bytes, float] = {}
 
-    def due(self, ledger: Ledger, me: bytes, now_s: float) -> tuple[list[Merge], bool]:
-        """Merges to sign now, and whether others' merges are being waited for."""
+    def due(
+        self, ledger: Ledger, me: bytes, alive: Iterable[bytes], now_s: float
+    ) -> tuple[list[Merge], bool]:
+        """Merges to sign now, and whether others' merges are being waited for.
+
+        Args:
+            ledger: The state.
+            me: This node's key.
+            alive: Keys that were heard of lately; this node need not be among them.
+            now_s: Monotonic seconds.
+        """
         if not ledger.is_member(me):
             return [], False
         pending = ledger.pending_merges()
+        members = {key for key in alive if ledger.is_member(key)} if pending else set()
         merges: list[Merge] = []
         waiting = False
         for view in pending:
             since_s = self._since_s.setdefault(view.id, now_s)
-            if view.author != me and now_s - since_s < _MERGE_GRACE_S:
+            if now_s - since_s < _MERGE_GRACE_S * _place(view, me, members):
                 waiting = True
                 continue
             merges.append(Merge(view.id, view.verdict.trials[: limits.TRIALS_CITED_MAX]))
         self._since_s = {view.id: self._since_s[view.id] for view in pending}
         return merges, waiting
+
+
+def _place(view: HypothesisView, me: bytes, members: set[bytes]) -> int:
+    """How many come before this node in merging a hypothesis."""
+    if view.author == me:
+        return 0
+    mine = rendezvous(view.id, me)
+    others = members - {view.author, me}
+    return 1 + sum(rendezvous(view.id, key) < mine for key in others)
 
 
 class AdmitDuty:

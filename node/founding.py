@@ -19,6 +19,7 @@ from protocol.envelope import open_envelope, seal
 from protocol.errors import FieldError, WireError
 from protocol.policy import Policy
 from protocol.records import DataRef, Genesis, Metric, Record, TaskRef
+from swarm.satisfiable import why_unsatisfiable
 from trainer.data import unpack
 from trainer.job import TrainerError
 from trainer.task import Task, load_task
@@ -65,6 +66,8 @@ def found_swarm(home: Home, founding: Founding) -> Record:
         try:
             task = load_task(founding.task_directory)
             body = _genesis(task, founding)
+            if problem := why_unsatisfiable(body.policy):
+                raise UsageError(f"nothing could be verified under this policy: {problem}")
             _put_materials(BlobStore(home.blobs), task, founding)
         except TrainerError as error:
             raise UsageError(str(error)) from error

@@ -17,7 +17,6 @@ from typing import Final, TypeVar
 
 import trio
 
-from node import clock
 from node.activity import Work, WorkState
 from node.agent.proposal import Proposer
 from node.duties import share_allows
@@ -27,7 +26,7 @@ from node.materials import ScriptUnavailableError
 from node.sandbox import SandboxError
 from node.workbench import Tools, Watch
 from swarm.source import SourceError, check_source
-from swarm.verification import VerificationTask, is_wanted, next_verification
+from swarm.verification import Leases, VerificationTask, is_wanted, next_verification
 
 T = TypeVar("T")
 
@@ -61,6 +60,7 @@ class Researcher:
         self._watch = Watch()
         self._only_verifies = proposer is None
         self._explorer = Explorer(tools, self._watch, proposer, lambda: self._dropping)
+        self._leases = Leases()
         self._running: set[tuple[bytes, int]] = set()
         self._unusable: dict[bytes, tuple[float, float]] = {}
         self._changed = trio.Event()
@@ -156,7 +156,12 @@ class Researcher:
         if task is not None:
             await self._timed("verifying", partial(self._verify, worker, task))
             return True
-        return await self._timed("screening", partial(self._explorer.explore, worker, rng))
+        if await self._timed("screening", partial(self._explorer.explore, worker, rng)):
+            return True
+        task = self._next_verification(quiet=True)
+        if task is not None:
+            await self._timed("verifying", partial(self._verify, worker, task))
+        return task is not None
 
     async def _timed(self, state: WorkState, work: Callable[[], Awaitable[T]]) -> T:
         started_s = trio.current_time()
@@ -165,7 +170,7 @@ class Researcher:
         finally:
             self._tools.activity.spent(state, trio.current_time() - started_s)
 
-    def _next_verification(self) -> VerificationTask | None:
+    def _next_verification(self, *, quiet: bool = False) -> VerificationTask | None:
         if not self._share_allows():
             return None
         now_s = trio.current_time()
@@ -174,9 +179,11 @@ class Researcher:
             self._tools.ledger,
             self._tools.me,
             alive=self._tools.alive(),
-            now_ms=clock.now_ms(),
+            leases=self._leases,
+            now_s=now_s,
             running=frozenset(self._running),
             unusable=frozenset(unusable),
+            quiet=quiet,
         )
 
     def _share_allows(self) -> bool:

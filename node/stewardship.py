@@ -141,8 +141,9 @@ class Steward:
 
     async def _merge_verified(self) -> bool:
         """Merge what is this node's to merge; True while others' merges are being waited for."""
-        me = self._key.public
-        merges, waiting = self._merging.due(self._ledger, me, trio.current_time())
+        now_s = trio.current_time()
+        alive = self._desk.presences.alive(now_s)
+        merges, waiting = self._merging.due(self._ledger, self._key.public, alive, now_s)
         for merge in merges:
             await self._publish(merge)
         return waiting

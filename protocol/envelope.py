@@ -130,9 +130,12 @@ def _check_transfer(body: Transfer) -> None:
 
 def _check_policy(policy: Policy) -> None:
     """Refuse a policy under which nothing could ever be verified."""
-    if policy.min_verifiers > policy.max_verifiers:
-        raise FieldError("policy: max_verifiers is below min_verifiers")
-    if policy.liars >= policy.max_verifiers:
-        raise FieldError("policy: liars must be fewer than max_verifiers")
+    if policy.verifiers_needed > policy.max_verifiers:
+        raise FieldError(
+            f"policy: max_verifiers is {policy.max_verifiers}, but {policy.verifiers_needed} are"
+            " needed: min_verifiers (one at least) beside the liars, who are left out"
+        )
+    if policy.verifiers_needed > policy.cap_pairs:
+        raise FieldError("policy: cap_pairs leaves some of the needed verifiers without a pair")
     if policy.park_pairs > policy.cap_pairs:
         raise FieldError("policy: park_pairs is over cap_pairs")

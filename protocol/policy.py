@@ -17,7 +17,8 @@ class Policy:
         alpha_ppm: Bound on the chance that a worthless change is verified, in millionths.
         tau_micro: Smallest gain that matters, in millionths of the metric's unit.
         min_verifiers: Members other than the author whose trials must be among the evidence.
-        max_verifiers: Members that are asked to verify one hypothesis.
+        max_verifiers: Members that are asked to verify one hypothesis; who takes over from one of
+            them shares its seat.
         liars: Verifiers (`f`) whose trials, whatever they say, can decide nothing.
         cap_pairs: Pairs that may count for one hypothesis.
         park_pairs: Pairs after which weak evidence parks a hypothesis.
@@ -45,9 +46,14 @@ class Policy:
     lease_s: int = wire(Int(10, 7 * 24 * 3600))
 
     @property
+    def verifiers_needed(self) -> int:
+        """Verifiers without whom nothing can be verified, whoever among them the liars are."""
+        return self.liars + max(1, self.min_verifiers)
+
+    @property
     def members_min(self) -> int:
         """Members without whom nothing can be verified: an author, and enough verifiers for it."""
-        return 1 + self.liars + max(1, self.min_verifiers)
+        return 1 + self.verifiers_needed
 
 
 DEMO: Final = Policy(

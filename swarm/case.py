@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protocol.records import Hypothesis, Metric, Purpose, Record, Trial
-from swarm.counting import TrialsByPair, counted_pairs
+from swarm.counting import TrialsByPair, counted_pairs, would_count
 from swarm.hypotheses import HypothesisView, Screening, describe_screening, status_of
 from swarm.lineage import Candidate
 from swarm.membership import Membership
@@ -80,19 +80,37 @@ class Case:
     def renew(self, membership: Membership, voided: set[bytes], metric: Metric) -> None:
         """Conclude again, after a trial was filed or an author's standing changed."""
         by_verifier = self._by_verifier()
-        author = self.record.author
         policy = membership.policy
-        members = {key for key in by_verifier if membership.is_member(key, self.depth)}
-        pairs = counted_pairs(
-            self.record.id,
-            {key: by_verifier[key] for key in members - voided - {author}},
-            metric=metric,
-            policy=policy,
-        )
-        liars = max(0, policy.liars - len(members & voided))
+        evidence = self._that_counts(by_verifier, membership, voided)
+        pairs = counted_pairs(self.record.id, evidence, metric=metric, policy=policy)
+        convicted = {key for key in by_verifier if membership.is_member(key, self.depth)} & voided
+        liars = max(0, policy.liars - len(convicted))
         self.verdict = conclude(pairs, policy, liars)
         if self.depth == 0:
             self.parent_runs = self._sum_parent_runs(membership, voided)
+
+    def would_count(
+        self, verifier: bytes, pair: int, membership: Membership, voided: set[bytes]
+    ) -> bool:
+        """Whether a member's pair would be counted if it were filed now."""
+        return would_count(
+            self.record.id,
+            self._that_counts(self._by_verifier(), membership, voided),
+            verifier=verifier,
+            pair=pair,
+            policy=membership.policy,
+        )
+
+    def _that_counts(
+        self, by_verifier: Mapping[bytes, TrialsByPair], membership: Membership, voided: set[bytes]
+    ) -> dict[bytes, TrialsByPair]:
+        """The trials of members that are neither voided nor the author."""
+        out = voided | {self.record.author}
+        return {
+            key: trials
+            for key, trials in by_verifier.items()
+            if key not in out and membership.is_member(key, self.depth)
+        }
 
     def candidate(self, membership: Membership) -> Candidate | None:
         """The entry that this becomes: verified, and merged by a member."""
@@ -113,11 +131,6 @@ class Case:
         while ("verify", verifier, pair) in self._trials:
             pair += 1
         return pair
-
-    def last_trial_ms(self, verifier: bytes) -> int | None:
-        """When a verifier's latest trial says it was made."""
-        pair = self.next_pair(verifier)
-        return self._trials["verify", verifier, pair - 1].created_ms if pair else None
 
     def view(
         self, metric: Metric, tau_micro: int, *, merged: bool, on_head: bool

@@ -295,9 +295,9 @@ class Ledger:
         """Number of the next pair that a verifier would run for a hypothesis."""
         return self._cases[hypothesis].next_pair(verifier)
 
-    def last_trial_ms(self, hypothesis: bytes, verifier: bytes) -> int | None:
-        """When a verifier's latest trial of a hypothesis says it was made."""
-        return self._cases[hypothesis].last_trial_ms(verifier)
+    def would_count(self, hypothesis: bytes, verifier: bytes, pair: int) -> bool:
+        """Whether a verifier's pair would be counted for a hypothesis if it were here now."""
+        return self._cases[hypothesis].would_count(verifier, pair, self.membership, self._voided)
 
     @property
     def members(self) -> frozenset[bytes]:

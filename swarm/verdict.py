@@ -1,8 +1,7 @@
 """The verdict: what the trials of one hypothesis add up to.
 
-Theory of operation. The counted pairs stand in the canonical order (pair number, rendezvous of
-hypothesis and verifier). They are gone through one by one, and the first boundary that is crossed
-stands, whatever comes after:
+Theory of operation. The counted pairs stand in the canonical order (`swarm.counting`). They are
+gone through one by one, and the first boundary that is crossed stands, whatever comes after:
 
 1. *refuted*, when more than `liars` verifiers saw the child crash, diverge or run out of a limit;
 2. *refuted*, when more than `liars` verifiers saw one loss far outside what the others saw;
@@ -63,6 +62,8 @@ class Pair:
     Attributes:
         trial: Record id.
         verifier: Who ran it.
+        seat: The verifier whose place it has, which is its own unless it takes over from another.
+            All that is said of "verifiers" below is about seats: the pairs of one are one voice.
         gain_micro: Gain of the child over the parent; None when either arm gave no number.
         failure: What went wrong with the child while its parent ran well; None otherwise.
         parent_micro: The parent's metric, None when it failed.
@@ -73,6 +74,7 @@ class Pair:
 
     trial: bytes
     verifier: bytes
+    seat: bytes
     gain_micro: int | None
     failure: Status | None
     parent_micro: int | None
@@ -93,7 +95,7 @@ class Verdict:
         awaits_verifiers: Undecided only because too few verifiers took part: more pairs by the
             same ones cannot help.
         verifiers: Members whose pairs gave a gain, up to the decision, in order of appearance.
-        gains: Their pairs' statistics, in the same order.
+        gains: The pairs' statistics by seat, in order of appearance.
         guard: Against what evidence and interval have to stand.
         trials: Record ids of the counted trials up to the decision.
         gain_micro: Mean gain; None without any.
@@ -164,7 +166,7 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
         status=decision[0],
         reason=decision[1],
         awaits_verifiers=awaits_verifiers,
-        verifiers=tuple(scan.gains),
+        verifiers=tuple(dict.fromkeys(pair.verifier for pair in measured)),
         gains=tuple(scan.gains.values()),
         guard=scan.guard,
         trials=tuple(pair.trial for pair in used),
@@ -179,7 +181,7 @@ class Scan:
 
     Attributes:
         guard: Against what evidence has to stand.
-        gains: Statistics of the pairs so far by verifier, in order of appearance.
+        gains: Statistics of the pairs so far by seat, in order of appearance.
     """
 
     def __init__(self, policy: Policy, liars: int) -> None:
@@ -196,15 +198,15 @@ class Scan:
     def take(self, pair: Pair) -> None:
         """Add the next pair."""
         if pair.failure is not None:
-            self._failures.setdefault(pair.verifier, pair.failure)
+            self._failures.setdefault(pair.seat, pair.failure)
         if pair.cost_permille is not None:
-            self._costs.setdefault(pair.verifier, []).append(pair.cost_permille)
+            self._costs.setdefault(pair.seat, []).append(pair.cost_permille)
         if pair.gain_micro is not None:
-            before = self.gains.get(pair.verifier, Gains())
-            self.gains[pair.verifier] = before.plus(pair.gain_micro)
+            before = self.gains.get(pair.seat, Gains())
+            self.gains[pair.seat] = before.plus(pair.gain_micro)
             self._magnitudes.append(abs(pair.gain_micro))
             if pair.gain_micro < -LOSS_TAUS * self._policy.tau_micro:
-                self._losses.append((-pair.gain_micro, pair.verifier))
+                self._losses.append((-pair.gain_micro, pair.seat))
 
     def crossed(self) -> tuple[VerdictStatus, str] | None:
         """The boundary that the pairs so far have crossed."""
@@ -247,7 +249,7 @@ class Scan:
         if not self._losses or len(self._magnitudes) < LOSS_PAIRS_MIN:
             return 0
         limit = LOSS_MEDIANS * sorted(self._magnitudes)[(len(self._magnitudes) - 1) // 2]
-        return len({verifier for loss, verifier in self._losses if loss > limit})
+        return len({seat for loss, seat in self._losses if loss > limit})
 
     def _is_too_costly(self) -> bool:
         """Whether the median verifier finds the child too costly.

@@ -2,8 +2,13 @@
 
 The verifiers of a hypothesis are the first `max_verifiers` members in rendezvous order, its author
 left out. A member that is not heard of, or that stays silent past its lease, is passed over and the
-next one takes part too. Liveness is an argument and only chooses who works: no verdict depends on
-what is decided here.
+next one takes part too. A pair is run only where it would be counted (`swarm.counting`), and since
+who takes over is counted, no hypothesis waits for a peer that has left.
+
+Leases run by this node's own monotonic clock, from when it noticed what a verifier showed last: the
+times that records name are their authors' word, and nobody is excused until a year that it made up.
+
+Liveness is an argument and only chooses who works: no verdict depends on what is decided here.
 """
 
 from collections.abc import Iterable
@@ -15,7 +20,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 
 WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
-"""Statuses in which more pairs are wanted. Parked hypotheses wait for a quieter time."""
+"""Statuses in which more pairs are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,41 @@ class VerificationTask:
     Attributes:
         hypothesis: Record id.
         pair: Number of the pair.
+        resumed: Whether the hypothesis was parked when the pair was chosen.
     """
 
     hypothesis: bytes
     pair: int
+    resumed: bool = False
+
+
+class Leases:
+    """How long each verifier has shown nothing new, as far as this node has noticed."""
+
+    def __init__(self) -> None:
+        self._noticed_s: dict[bytes, float] = {}
+        self._shown: dict[bytes, dict[bytes, tuple[int, float]]] = {}
+
+    def notice(self, hypotheses: Iterable[bytes], now_s: float) -> None:
+        """Begin the leases of hypotheses that want work now; all others are forgotten."""
+        self._noticed_s = {item: self._noticed_s.get(item, now_s) for item in hypotheses}
+        self._shown = {item: self._shown.get(item, {}) for item in self._noticed_s}
+
+    def silent_s(self, hypothesis: bytes, verifier: bytes, pairs: int, now_s: float) -> float:
+        """Seconds since a verifier was first seen with as many pairs as it has now.
+
+        Args:
+            hypothesis: One that has been noticed.
+            verifier: A member.
+            pairs: Pairs without a gap that it has given.
+            now_s: Monotonic seconds.
+        """
+        shown = self._shown[hypothesis]
+        before, since_s = shown.get(verifier, (0, self._noticed_s[hypothesis]))
+        if before != pairs:
+            since_s = now_s
+        shown[verifier] = (pairs, since_s)
+        return now_s - since_s
 
 
 def next_verification(
@@ -36,9 +72,11 @@ def next_verification(
     me: bytes,
     *,
     alive: frozenset[bytes],
-    now_ms: int,
+    leases: Leases,
+    now_s: float,
     running: frozenset[tuple[bytes, int]] = frozenset(),
     unusable: frozenset[bytes] = frozenset(),
+    quiet: bool = False,
 ) -> VerificationTask | None:
     """The pair that this member should run now, or None.
 
@@ -46,56 +84,62 @@ def next_verification(
         ledger: The state.
         me: This member's key.
         alive: Members that were heard of lately; this one need not be among them.
-        now_ms: Wall clock, for leases.
+        leases: This node's, renewed here.
+        now_s: Monotonic seconds.
         running: Pairs (hypothesis, number) that this node runs already.
         unusable: Hypotheses that this node cannot run.
+        quiet: Whether this node has nothing else to do: then parked hypotheses are resumed too.
     """
     if not ledger.is_member(me):
         return None
+    tau_micro = ledger.policy.tau_micro
     wanted = [
         item
         for item in ledger.hypotheses()
-        if item.status in WAITING_FOR_WORK
+        if (item.status in WAITING_FOR_WORK or (quiet and _is_resumable(ledger, item)))
         and item.screening.promising
-        and item.author != me
-        and item.id not in unusable
-        and item.verdict.decided_at < ledger.policy.cap_pairs
-        and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
-        and _may_count(ledger, item, me)
     ]
-    wanted.sort(key=lambda item: _order(item, ledger.policy.tau_micro))
-    for item in wanted:
-        if me not in choose_verifiers(ledger, item, me=me, alive=alive, now_ms=now_ms):
-            continue
+    leases.notice((item.id for item in wanted), now_s)
+    mine = [
+        item
+        for item in wanted
+        if item.author != me
+        and item.id not in unusable
+        and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
+    ]
+    mine.sort(key=lambda item: _order(item, tau_micro))
+    for item in mine:
         pair = ledger.next_pair(item.id, me)
         while (item.id, pair) in running:
             pair += 1
-        in_flight = sum(identity == item.id for identity, _ in running)
-        if item.verdict.decided_at + in_flight < ledger.policy.cap_pairs:
-            return VerificationTask(item.id, pair)
+        if not ledger.would_count(item.id, me, pair):
+            continue
+        if me in choose_verifiers(ledger, item, me=me, alive=alive, leases=leases, now_s=now_s):
+            return VerificationTask(item.id, pair, resumed=item.status == "parked")
     return None
 
 
-def _may_count(ledger: Ledger, item: HypothesisView, me: bytes) -> bool:
-    """Whether more pairs by this member would be counted.
+def _is_resumable(ledger: Ledger, item: HypothesisView) -> bool:
+    """Whether more pairs might still show a parked hypothesis to be worth something.
 
-    Those of whoever stands behind enough other verifiers are not, and it would run them for ever.
+    On an older head nothing is resumed: there the change is brought over instead
+    (`swarm.merge_queue`).
     """
-    if ledger.next_pair(item.id, me) == 0:
-        return True
-    counted = set(item.verdict.trials)
-    return any(trial.author == me and trial.id in counted for trial in item.trials)
+    if item.status != "parked" or item.body.parents[0] != ledger.head.id:
+        return False
+    high_micro = item.verdict.high_micro
+    return high_micro is None or high_micro >= ledger.policy.tau_micro
 
 
-def _order(item: HypothesisView, tau_micro: int) -> tuple[int, int, bytes]:
+def _order(item: HypothesisView, tau_micro: int) -> tuple[bool, int, int, bytes]:
     """Sort key of what is verified first: the larger gain by powers of two, then the older claim.
 
     It must be the same for all members and stay so while they work, else two verifiers each finish
     a hypothesis that needs both. So a claim overtakes one that was begun only when it promises a
-    multiple, and what a member has done itself does not count.
+    multiple, and what a member has done itself does not count. What is parked comes last.
     """
     size = ((item.screening.gain_micro or 0) // tau_micro).bit_length()
-    return -size, item.created_ms, item.id
+    return item.status == "parked", -size, item.created_ms, item.id
 
 
 def choose_verifiers(
@@ -104,9 +148,10 @@ def choose_verifiers(
     *,
     me: bytes,
     alive: frozenset[bytes],
-    now_ms: int,
+    leases: Leases,
+    now_s: float,
 ) -> frozenset[bytes]:
-    """Members that should be working on a hypothesis now."""
+    """Members that should be working on a hypothesis that `leases` has noticed."""
     policy = ledger.policy
     in_order = sorted(
         (key for key in ledger.members if key != item.author and ledger.is_member(key)),
@@ -116,16 +161,11 @@ def choose_verifiers(
     for key in in_order:
         if len(chosen) >= policy.max_verifiers:
             break
-        if key == me or (key in alive and not _is_late(ledger, item, key, now_ms)):
+        pairs = ledger.next_pair(item.id, key)
+        late = leases.silent_s(item.id, key, pairs, now_s) > policy.lease_s
+        if key == me or (key in alive and not late):
             chosen.append(key)
     return frozenset(chosen)
-
-
-def _is_late(ledger: Ledger, item: HypothesisView, key: bytes, now_ms: int) -> bool:
-    """Whether a verifier has shown nothing for longer than its lease."""
-    last_ms = ledger.last_trial_ms(item.id, key)
-    since_ms = item.created_ms if last_ms is None else last_ms
-    return now_ms - since_ms > ledger.policy.lease_s * 1000
 
 
 def is_wanted(ledger: Ledger, me: bytes, task: VerificationTask) -> bool:
@@ -133,7 +173,8 @@ def is_wanted(ledger: Ledger, me: bytes, task: VerificationTask) -> bool:
     if not ledger.is_member(me):
         return False
     item = ledger.hypothesis(task.hypothesis)
-    return item.status in WAITING_FOR_WORK and ledger.next_pair(task.hypothesis, me) <= task.pair
+    waits = item.status in WAITING_FOR_WORK or (task.resumed and _is_resumable(ledger, item))
+    return waits and ledger.next_pair(task.hypothesis, me) <= task.pair
 
 
 def verifiers_of(items: Iterable[HypothesisView]) -> dict[bytes, int]:

@@ -82,10 +82,12 @@ def consistent(struct: T) -> T:
             by_entry = {**by_entry, **{run.entry: run for run in spare}}
             result = replace(struct, runs=tuple(by_entry.values())[: max(2, len(runs))])
         case Policy():
+            needed = min(16, struct.verifiers_needed)
             result = replace(
                 struct,
-                max_verifiers=max(struct.min_verifiers, struct.max_verifiers, struct.liars + 1),
-                cap_pairs=max(struct.cap_pairs, struct.park_pairs),
+                min_verifiers=min(struct.min_verifiers, 16 - struct.liars),
+                max_verifiers=max(needed, struct.max_verifiers),
+                cap_pairs=max(struct.cap_pairs, struct.park_pairs, needed),
             )
         case Genesis():
             by_name = {item.name: item for item in struct.data}

@@ -87,6 +87,13 @@ INCONSISTENT = {
     "liars only": replace(
         _genesis, policy=replace(POLICY, liars=2, min_verifiers=2, max_verifiers=2)
     ),
+    "more liars and verifiers than are asked": replace(
+        _genesis, policy=replace(POLICY, liars=2, min_verifiers=2, max_verifiers=3, cap_pairs=12)
+    ),
+    "a verifier without a pair": replace(
+        _genesis,
+        policy=replace(POLICY, min_verifiers=3, max_verifiers=3, cap_pairs=2, park_pairs=2),
+    ),
     "parking after the cap": replace(_genesis, policy=replace(POLICY, park_pairs=5, cap_pairs=4)),
 }
 

@@ -218,9 +218,11 @@ class Watcher:
         for item in ledger.hypotheses():
             if item.status not in WAITING_FOR_WORK or not item.screening.promising:
                 continue
-            if item.verdict.decided_at >= ledger.policy.cap_pairs:
-                continue
-            idle = members - {item.author}
+            idle = {
+                me
+                for me in members - {item.author}
+                if ledger.would_count(item.id, me, ledger.next_pair(item.id, me))
+            }
             if item.verdict.awaits_verifiers:
                 idle -= set(item.verdict.verifiers)
             if idle:

@@ -24,7 +24,7 @@ from protocol.records import Body, Hypothesis, Origin, Purpose, Trial
 from swarm.events import Event, HeadChanged
 from swarm.ledger import Ledger
 from swarm.memory import experiences
-from swarm.verification import VerificationTask, is_wanted, next_verification
+from swarm.verification import Leases, VerificationTask, is_wanted, next_verification
 from tests.sim.memo import key_of, unpack
 from tests.sim.truth import arm
 from tests.sim.world import EPOCH_MS, World
@@ -101,6 +101,7 @@ class Peer:
         self.seen = SeenCache()
         self.settled = SeenCache(keep_s=SETTLED_S)
         self.merging = MergeDuty()
+        self.leases = Leases()
         self.admitting = AdmitDuty()
         self.jobs: list[Job] = []
         self._busy_s = {"verifying": 0.0, "screening": 0.0}
@@ -357,7 +358,9 @@ class Peer:
 
     def _merge(self) -> None:
         self._keeping_house = False
-        merges, waiting = self.merging.due(self.ledger, self.me, self.world.now_s)
+        now_s = self.world.now_s
+        alive = self.presences.alive(now_s)
+        merges, waiting = self.merging.due(self.ledger, self.me, alive, now_s)
         for merge in merges:
             self.note(f"merges {merge.hypothesis.hex()[:6]}")
             self.publish(merge)
@@ -393,17 +396,29 @@ class Peer:
         if not self.exploring or share_allows(
             busy_s["verifying"], busy_s["screening"], share_permille
         ):
-            task = next_verification(
-                self.ledger,
-                self.me,
-                alive=alive,
-                now_ms=self.now_ms(),
-                running=frozenset(job.slot for job in self.jobs if job.slot is not None),
-            )
+            task = self._next_verification(alive)
             if task is not None:
                 self._verify(task)
                 return True
-        return self.exploring and self._explore()
+        if self.exploring and self._explore():
+            return True
+        task = self._next_verification(alive, quiet=True)
+        if task is not None:
+            self._verify(task)
+        return task is not None
+
+    def _next_verification(
+        self, alive: frozenset[bytes], *, quiet: bool = False
+    ) -> VerificationTask | None:
+        return next_verification(
+            self.ledger,
+            self.me,
+            alive=alive,
+            leases=self.leases,
+            now_s=self.world.now_s,
+            running=frozenset(job.slot for job in self.jobs if job.slot is not None),
+            quiet=quiet,
+        )
 
     def _begin(
         self,

@@ -137,8 +137,11 @@ def _liars_trusted() -> Patches:
 def _no_takeover() -> Patches:
     original = verification.choose_verifiers
 
-    def choose(state: Any, item: Any, *, me: bytes, alive: Any, now_ms: int) -> frozenset[bytes]:
-        return original(state, item, me=me, alive=state.members, now_ms=item.created_ms)
+    def choose(state: Any, item: Any, *, leases: Any, **rest: Any) -> frozenset[bytes]:
+        began_s = leases._noticed_s[item.id]
+        return original(
+            state, item, **(rest | {"alive": state.members, "leases": leases, "now_s": began_s})
+        )
 
     return [(verification, "choose_verifiers", choose)]
 
@@ -147,9 +150,9 @@ def _only_authors_merge() -> Patches:
     original = duties.MergeDuty.due
 
     def due(
-        self: duties.MergeDuty, state: ledger.Ledger, me: bytes, now_s: float
+        self: duties.MergeDuty, state: ledger.Ledger, me: bytes, alive: Any, now_s: float
     ) -> tuple[list[Merge], bool]:
-        merges, waits = original(self, state, me, now_s)
+        merges, waits = original(self, state, me, alive, now_s)
         return [one for one in merges if state.author_of(one.hypothesis) == me], waits
 
     return [(duties.MergeDuty, "due", due)]
@@ -239,10 +242,13 @@ def _endless_pairs() -> Patches:
 
     def renew(self: case.Case, *rest: Any) -> None:
         original(self, *rest)
-        if self.verdict.status in {"undecided", "parked"}:
-            self.verdict = replace(self.verdict, status="undecided", trials=())
+        if self.verdict.status == "parked":
+            self.verdict = replace(self.verdict, status="undecided")
 
-    return [(case.Case, "renew", renew)]
+    def would_count(self: ledger.Ledger, hypothesis: bytes, verifier: bytes, pair: int) -> bool:
+        return True
+
+    return [(case.Case, "renew", renew), (ledger.Ledger, "would_count", would_count)]
 
 
 def _trusting_decoder() -> Patches:

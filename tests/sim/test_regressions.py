@@ -3,11 +3,11 @@
 import random
 
 from protocol.ids import rendezvous
-from swarm.verification import next_verification
+from swarm.verification import Leases, next_verification
 from tests.swarm.helpers import Swarm, key
 
 
-def test_a_volunteer_whose_pairs_do_not_count_stops() -> None:
+def test_a_volunteer_works_no_longer_than_its_pairs_count() -> None:
     swarm = Swarm()
     idea = swarm.hypothesis("idea", key(1))
     ledger = swarm.ledger(*swarm.members(6), idea)
@@ -17,17 +17,18 @@ def test_a_volunteer_whose_pairs_do_not_count_stops() -> None:
         key=lambda one: rendezvous(idea.id, one.public),
     )
     rng = random.Random(1)
-    noisy = [20_000 + rng.randrange(-30_000, 30_000) for _ in range(3)]
-    for verifier, gain_micro in zip(others, noisy, strict=False):
-        ledger.add(swarm.trial(idea, verifier, 0, gain_micro))
-    # The three that count are gone; the fourth in order takes over, and is not counted.
+    for verifier in others[:3]:
+        ledger.add(swarm.trial(idea, verifier, 0, 20_000 + rng.randrange(-30_000, 30_000)))
+    # The first three are gone; the fourth in order takes over, as far as the cap reaches.
     volunteer = others[3]
     pairs = 0
     while task := next_verification(
-        ledger, volunteer.public, alive=frozenset(), now_ms=swarm.clock_ms + 10**7
+        ledger, volunteer.public, alive=frozenset(), leases=Leases(), now_s=0.0
     ):
-        ledger.add(swarm.trial(idea, volunteer, task.pair, 20_000))
+        ledger.add(swarm.trial(idea, volunteer, task.pair, rng.randrange(-30_000, 90_000)))
         pairs += 1
-        assert pairs <= 1
-    assert pairs == 1
-    assert ledger.hypothesis(idea.id).verdict.decided_at == 3
+        assert pairs <= swarm.policy.cap_pairs
+    verdict = ledger.hypothesis(idea.id).verdict
+    assert pairs > 1
+    assert verdict.decided_at == 3 + pairs
+    assert verdict.status == "verified" or verdict.decided_at == swarm.policy.cap_pairs

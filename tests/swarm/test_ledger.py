@@ -272,7 +272,7 @@ def test_every_cost_is_judged_against_the_genesis_script(cost: str, much: int) -
     assert reasons == ["it costs more than the policy allows", "more pairs are needed"]
 
 
-def test_only_the_first_verifiers_in_rendezvous_order_count() -> None:
+def test_the_first_verifiers_in_rendezvous_order_count_before_all_others() -> None:
     swarm = Swarm(policy=replace(DEMO, max_verifiers=2, cap_pairs=3, park_pairs=3))
     hypothesis = swarm.hypothesis("a", ALICE)
     ledger = swarm.ledger(*swarm.members(7), hypothesis)

@@ -21,6 +21,7 @@ def deal(columns: list[list[int]]) -> list[Pair]:
         Pair(
             trial=digest(f"{row} {number}"),
             verifier=digest(f"verifier {number}"),
+            seat=digest(f"verifier {number}"),
             gain_micro=columns[number][row],
             failure=None,
             parent_micro=PARENT_MICRO,

@@ -30,6 +30,7 @@ def pair(
     return Pair(
         trial=digest(f"trial {index}"),
         verifier=digest(f"verifier {index % verifiers}"),
+        seat=digest(f"verifier {index % verifiers}"),
         gain_micro=gain_micro,
         failure=failure,
         parent_micro=PARENT_MICRO,
@@ -123,7 +124,7 @@ def test_a_failing_child_is_refuted_by_more_than_the_liars(status: Status) -> No
 
 
 def test_a_failing_parent_says_nothing() -> None:
-    broken = Pair(digest("trial"), digest("verifier 0"), None, None, None, PARENT_MICRO, None)
+    broken = replace(pair(0, None), child_micro=PARENT_MICRO, parent_micro=None, cost_permille=None)
     verdict = conclude([broken] * 4, POLICY, 0)
     assert (verdict.status, verdict.pairs, verdict.decided_at) == ("undecided", 0, 4)
 

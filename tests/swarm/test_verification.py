@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
+from protocol import limits
 from protocol.ids import rendezvous
 from protocol.keys import SigningKey
 from protocol.policy import DEMO, Policy
 from protocol.records import Record
 from swarm.ledger import Ledger
 from swarm.verification import (
+    Leases,
     VerificationTask,
     choose_verifiers,
     is_wanted,
@@ -17,7 +21,7 @@ from swarm.verification import (
 from tests.swarm.helpers import TAU, Swarm, admitted, entry_of, key, steady
 
 ALICE, BOB, CAROL = key(1), key(2), key(3)
-LEASE_MS = DEMO.lease_s * 1000
+LEASE_S = DEMO.lease_s
 
 
 def claimed(
@@ -39,18 +43,22 @@ def task_for(
     member: SigningKey,
     *,
     count: int = 3,
-    now_ms: int = 0,
+    now_s: float = 0.0,
     alive: frozenset[bytes] | None = None,
     running: frozenset[tuple[bytes, int]] = frozenset(),
     unusable: frozenset[bytes] = frozenset(),
+    leases: Leases | None = None,
+    quiet: bool = False,
 ) -> VerificationTask | None:
     return next_verification(
         ledger,
         member.public,
         alive=everybody(count) if alive is None else alive,
-        now_ms=now_ms,
+        leases=Leases() if leases is None else leases,
+        now_s=now_s,
         running=running,
         unusable=unusable,
+        quiet=quiet,
     )
 
 
@@ -179,14 +187,97 @@ def test_a_lease_ends_for_those_who_show_nothing() -> None:
     swarm, ledger = founded(6, policy)
     hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
     order = rendezvous_order(hypothesis, 6)
-    made_ms = ledger.hypothesis(hypothesis.id).created_ms
-    in_time, too_late = made_ms + LEASE_MS, made_ms + LEASE_MS + 1
-    assert task_for(ledger, order[2], count=6, now_ms=in_time) is None
-    assert task_for(ledger, order[2], count=6, now_ms=too_late) is not None
+    leases = Leases()
+
+    def asked(now_s: float) -> bool:
+        return task_for(ledger, order[2], count=6, leases=leases, now_s=now_s) is not None
+
+    assert not asked(1_000.0), "leases begin when the hypothesis is noticed"
+    assert not asked(1_000.0 + LEASE_S)
+    assert asked(1_000.5 + LEASE_S)
     for member in order[:2]:
-        swarm.clock_ms = too_late
         admitted(ledger, swarm.trial(hypothesis, member, 0, 2 * TAU))
-    assert task_for(ledger, order[2], count=6, now_ms=too_late + 1000) is None
+    assert not asked(1_001.0 + LEASE_S)
+    assert not asked(1_001.0 + 2 * LEASE_S)
+    assert asked(1_001.5 + 2 * LEASE_S)
+
+
+@pytest.mark.parametrize("claimed_ms", [0, limits.TIME_MS_MAX])
+def test_no_date_excuses_a_silent_verifier_or_hurries_one(claimed_ms: int) -> None:
+    policy = replace(DEMO, max_verifiers=2)
+    swarm, ledger = founded(6, policy)
+    swarm.clock_ms = claimed_ms - 10 if claimed_ms else 0
+    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    order = rendezvous_order(hypothesis, 6)
+    for member in order[:2]:
+        admitted(ledger, swarm.trial(hypothesis, member, 0, 2 * TAU))
+    leases = Leases()
+    for now_s, expected in ((0.0, False), (LEASE_S, False), (LEASE_S + 1.0, True)):
+        task = task_for(ledger, order[2], count=6, leases=leases, now_s=now_s)
+        assert (task is not None) == expected, now_s
+
+
+def test_who_takes_over_for_those_who_left_decides_the_hypothesis() -> None:
+    swarm, ledger = founded(6)
+    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    order = rendezvous_order(hypothesis, 6)
+    noisy = [2 * TAU, -TAU, 4 * TAU]
+    for member, gain_micro in zip(order[:3], noisy, strict=True):
+        admitted(ledger, swarm.trial(hypothesis, member, 0, gain_micro))
+    here = frozenset(member.public for member in order[3:])
+    pairs = 0
+    while ledger.hypothesis(hypothesis.id).status == "undecided":
+        before = pairs
+        for member in order[3:]:
+            task = task_for(ledger, member, count=6, alive=here)
+            if task is not None:
+                admitted(ledger, swarm.trial(hypothesis, member, task.pair, 5 * TAU))
+                pairs += 1
+        assert pairs > before, "it waits for somebody who has left"
+    assert ledger.hypothesis(hypothesis.id).status == "verified"
+    assert ledger.hypothesis(hypothesis.id).verdict.decided_at == 3 + pairs
+
+
+def test_pairs_in_a_hurry_keep_nobody_out() -> None:
+    policy = replace(DEMO, liars=1, max_verifiers=5, cap_pairs=20)
+    swarm, ledger = founded(6, policy)
+    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    order = rendezvous_order(hypothesis, 6)
+    for pair in range(20):
+        admitted(ledger, swarm.trial(hypothesis, order[0], pair, 0))
+    assert ledger.hypothesis(hypothesis.id).verdict.decided_at == 20
+    for member in order[1:5]:
+        assert task_for(ledger, member, count=6) == VerificationTask(hypothesis.id, 0)
+
+
+def test_parked_hypotheses_are_resumed_when_there_is_nothing_else_to_do() -> None:
+    swarm, ledger = founded()
+    parked = claimed(swarm, ledger, "parked", 50 * TAU)
+    for trial in swarm.trials(parked, [BOB, CAROL], [-2 * TAU, TAU, -TAU, 3 * TAU]):
+        admitted(ledger, trial)
+    assert ledger.hypothesis(parked.id).status == "parked"
+    assert task_for(ledger, BOB) is None
+    resumed = VerificationTask(parked.id, 2, resumed=True)
+    assert task_for(ledger, BOB, quiet=True) == resumed
+    assert is_wanted(ledger, BOB.public, resumed)
+    other = claimed(swarm, ledger, "other", TAU)
+    assert task_for(ledger, BOB, quiet=True) == VerificationTask(other.id, 0)
+    for record in swarm.merged("a", ALICE, [BOB, CAROL], steady(9 * TAU, 6)):
+        admitted(ledger, record)
+    assert task_for(ledger, BOB, quiet=True) is None, "the head has moved"
+    assert not is_wanted(ledger, BOB.public, resumed)
+
+
+def test_what_can_no_longer_gain_enough_stays_parked() -> None:
+    swarm, ledger = founded()
+    parked = claimed(swarm, ledger, "parked", 5 * TAU)
+    for trial in swarm.trials(parked, [BOB, CAROL], steady(-2 * TAU, 6, TAU // 50)[:4]):
+        admitted(ledger, trial)
+    view = ledger.hypothesis(parked.id)
+    assert view.status == "parked"
+    assert view.verdict.high_micro is not None
+    assert view.verdict.high_micro < TAU
+    assert task_for(ledger, BOB, quiet=True) is None
 
 
 def test_the_voided_are_not_asked() -> None:
@@ -195,7 +286,11 @@ def test_the_voided_are_not_asked() -> None:
     for gain in (TAU, 2 * TAU):
         admitted(ledger, swarm.trial(hypothesis, BOB, 0, gain))
     view = ledger.hypothesis(hypothesis.id)
-    chosen = choose_verifiers(ledger, view, me=CAROL.public, alive=everybody(3), now_ms=0)
+    leases = Leases()
+    leases.notice([hypothesis.id], 0.0)
+    chosen = choose_verifiers(
+        ledger, view, me=CAROL.public, alive=everybody(3), leases=leases, now_s=0.0
+    )
     assert BOB.public not in chosen
     assert task_for(ledger, BOB) is None
 

@@ -1,0 +1,58 @@
+"""What a member owes the swarm: merging in turn."""
+
+from node.duties import MergeDuty
+from protocol.ids import rendezvous
+from protocol.keys import SigningKey
+from swarm.ledger import Ledger
+from tests.swarm.helpers import TAU, Swarm, key, steady
+
+AUTHOR = key(1)
+MEMBERS = 30
+
+
+def verified() -> tuple[Ledger, bytes, list[SigningKey]]:
+    """A swarm with a verified hypothesis that nobody has merged, and its other members in turn."""
+    swarm = Swarm()
+    hypothesis = swarm.hypothesis("a", AUTHOR)
+    trials = swarm.trials(hypothesis, [key(2), key(3)], steady(9 * TAU, 6))
+    ledger = swarm.ledger(*swarm.members(MEMBERS), hypothesis, *trials)
+    others = [key(number) for number in range(MEMBERS + 1) if number != 1]
+    others.sort(key=lambda one: rendezvous(hypothesis.id, one.public))
+    return ledger, hypothesis.id, others
+
+
+def moments(ledger: Ledger, one: SigningKey, alive: list[SigningKey]) -> float:
+    """Seconds after which a member merges what it has just heard of, if nobody else does."""
+    duty = MergeDuty()
+    keys = {member.public for member in alive}
+    for tick in range(1_000):
+        merges, waiting = duty.due(ledger, one.public, keys, 100.0 + tick / 2)
+        if merges:
+            return tick / 2
+        assert waiting
+    raise AssertionError("it never merges")
+
+
+def test_the_author_merges_at_once_and_the_others_one_after_the_other() -> None:
+    ledger, identity, others = verified()
+    alive = [AUTHOR, *others]
+    duty = MergeDuty()
+    merges, waiting = duty.due(ledger, AUTHOR.public, set(), 100.0)
+    assert [merge.hypothesis for merge in merges] == [identity]
+    assert not waiting
+    waits = [moments(ledger, one, alive) for one in others]
+    assert waits == sorted(waits)
+    assert len(set(waits)) == len(others), "no two merge in the same moment"
+    assert waits[0] >= 3.0
+
+
+def test_who_is_not_heard_of_is_not_waited_for() -> None:
+    ledger, _, others = verified()
+    assert moments(ledger, others[20], others[20:]) == moments(ledger, others[0], others)
+    strangers = [key(number) for number in range(100, 200)]
+    assert moments(ledger, others[0], [*others, *strangers]) == moments(ledger, others[0], others)
+
+
+def test_strangers_merge_nothing() -> None:
+    ledger, _, _ = verified()
+    assert MergeDuty().due(ledger, key(99).public, set(), 0.0) == ([], False)
