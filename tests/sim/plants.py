@@ -75,6 +75,11 @@ def _liars_against_gains(plan: Plan) -> Plan:
     )
 
 
+def _one_worthless_idea(plan: Plan) -> Plan:
+    """One idea in a small swarm: work that never ends is seen without much of it."""
+    return replace(_only_worthless(plan), effects_micro=(0,), bad_s=30.0)
+
+
 def _with_a_garbler(plan: Plan) -> Plan:
     return replace(plan, hostile=((1, "garbler"),), bad_s=120.0)
 
@@ -345,9 +350,10 @@ PLANTS: dict[str, Plant] = {
         _fickle_head,
     ),
     "endless_pairs": Plant(
-        "Pairs that decided nothing are not counted towards the cap",
+        "Pairs are run that would not be counted any more",
         frozenset({"quiet", "endless", "crash", "progress"}),
         _endless_pairs,
+        _one_worthless_idea,
     ),
     "trusting_decoder": Plant(
         "Malformed bytes raise something that nobody expects",
