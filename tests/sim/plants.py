@@ -75,9 +75,9 @@ def _liars_against_gains(plan: Plan) -> Plan:
     )
 
 
-def _one_worthless_idea(plan: Plan) -> Plan:
-    """One idea in a small swarm: work that never ends is seen without much of it."""
-    return replace(_only_worthless(plan), effects_micro=(0,), bad_s=30.0)
+def _few_worthless(plan: Plan) -> Plan:
+    """Few ideas in a small swarm: work that never ends is seen without much of it."""
+    return replace(_only_worthless(plan), effects_micro=(0,) * 4, bad_s=60.0)
 
 
 def _with_a_garbler(plan: Plan) -> Plan:
@@ -353,7 +353,7 @@ PLANTS: dict[str, Plant] = {
         "Pairs are run that would not be counted any more",
         frozenset({"quiet", "endless", "crash", "progress"}),
         _endless_pairs,
-        _one_worthless_idea,
+        _few_worthless,
     ),
     "trusting_decoder": Plant(
         "Malformed bytes raise something that nobody expects",
