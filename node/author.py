@@ -52,6 +52,18 @@ class Author:
         """
         swarm = self.intake.ledger.swarm
         envelope = seal(body, key=self.key, swarm=swarm, created_ms=clock.now_ms())
+        return await self.bring_in(envelope)
+
+    async def bring_in(self, envelope: bytes) -> bytes:
+        """Make a record that this node has signed durable, and only then tell others.
+
+        Returns:
+            Its id.
+
+        Raises:
+            StoreError: The disk refused it; nobody has been told.
+            NodeError: This node's own gate rejected it.
+        """
         disposition = await self.intake.submit(envelope, local=True)
         if disposition == "rejected":
             raise NodeError("this node's own record was rejected; see its log")

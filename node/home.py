@@ -3,9 +3,12 @@
 The directory is `--home`, else `SWARM_HOME`, else `swarm-node` under the XDG data directory.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -85,6 +88,26 @@ class Home:
             return path
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"swarm-node-{os.getuid()}" / f"{name}.sock"
+
+    @property
+    def transfers(self) -> Path:
+        """What replays of the lineage at other scales have measured so far."""
+        return self.root / "transfers"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home's lock, so that nobody else writes its records.
+
+        Raises:
+            NodeError: A node, or another command, holds it; or the home cannot be made.
+        """
+        self.create()
+        with self.lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise NodeError(f"a node is already running on {self.root}") from error
+            yield
 
     def create(self) -> None:
         """Make the directory, readable by its owner alone.

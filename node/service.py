@@ -6,7 +6,6 @@ restored backup thus first learns what it had signed before.
 """
 
 import contextlib
-import fcntl
 import importlib.util
 import logging
 import os
@@ -45,6 +44,7 @@ from node.sandbox import Sandbox, SandboxError, SandboxUnavailableError, select_
 from node.steering import Steering
 from node.stewardship import Steward
 from node.store import RecordStore
+from node.transfer import delivery
 from node.trial_logs import TrialLogs
 from node.web.service import Leaderboard, make_leaderboard
 from node.workbench import Tools
@@ -117,10 +117,11 @@ class Node:
                 await network.enter(genesis.id)
                 now = partial(self._now, key, network)
                 methods = control_methods(intake, blobs, desk.presences.known, now, self._suggest)
-                methods |= self._steering.methods()
-                await nursery.start(serve_control, self._home.control, methods)
                 materials = Materials(body, blobs, network)
                 author = Author(key, intake, network)
+                methods |= self._steering.methods()
+                methods |= delivery.control_methods(author, materials.script)
+                await nursery.start(serve_control, self._home.control, methods)
                 self._write_address(network)
                 self._leaderboard = make_leaderboard(
                     self._config,
@@ -155,12 +156,7 @@ class Node:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the home's lock, so that no second node runs on it."""
-        self._home.create()
-        with self._home.lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise NodeError(f"a node is already running on {self._home.root}") from error
+        with self._home.locked():
             # One that was killed has left its address, where nobody listens any more.
             self._home.address.unlink(missing_ok=True)
             try:

@@ -18,7 +18,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
 from swarm.rollback import fallen
-from swarm.transfer import Comparison, Judge, report
+from swarm.transfer import Comparison, Judge, Report, Step, report
 
 _HYPOTHESES_SHOWN: Final = 30
 _FEED_SHOWN: Final = 60
@@ -174,14 +174,31 @@ def transfers_by_entry(ledger: Ledger) -> dict[bytes, list[dict[str, Any]]]:
                     "author": record.author.hex(),
                     "record": record.id.hex(),
                     "up_to": body.entry.hex(),
-                    "baseline": step.baseline.hex(),
-                    "val_bpb": _unit(step.metric_micro),
-                    **_comparison(step.step),
-                    "genesis": _comparison(step.whole),
-                    "cpu_s": round(step.cpu_ms / 1000, 1),
+                    **_transfer_step(step),
                 }
             )
     return found
+
+
+def transfer_report(item: Report) -> dict[str, Any]:
+    """What `transfer --json` prints of a replay."""
+    return {
+        "entry": item.entry.hex(),
+        "scale": item.scale,
+        "carried": item.carried,
+        "genesis_val_bpb": _unit(item.genesis_micro),
+        "steps": [{"entry": step.entry.hex(), **_transfer_step(step)} for step in item.steps],
+    }
+
+
+def _transfer_step(step: Step) -> dict[str, Any]:
+    return {
+        "baseline": step.baseline.hex(),
+        "val_bpb": _unit(step.metric_micro),
+        **_comparison(step.step),
+        "genesis": _comparison(step.whole),
+        "cpu_s": round(step.cpu_ms / 1000, 1),
+    }
 
 
 def _comparison(item: Comparison) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def _print(entries: list[dict[str, Any]], value: dict[str, Any]) -> None:
     from node import clock
     from node.cli.lineage_tree import tree_columns, tree_rows
     from node.cli.table import paint, print_table, safe
+    from node.cli.transfer_text import transfer_text
 
     metric = value["metric"]
     print_table(tree_columns(metric["name"]), tree_rows(entries, clock.now_ms()))
@@ -53,6 +54,9 @@ def _print(entries: list[dict[str, Any]], value: dict[str, Any]) -> None:
         merges = value["merges"]
         counted = f"{merges} merge{'' if merges == 1 else 's'} on the path to the head"
         click.echo(f"\n{safe(total)} {counted}")
+    for entry in entries:
+        for item in entry["transfer"]:
+            click.echo(paint(safe(f"{entry['id'][:8]} {transfer_text(item)}"), "quiet"))
     aside = sum(not entry["on_path"] for entry in entries)
     if aside:
         click.echo(paint(f"○ {aside} beside the path: fork choice prefers the trunk", "quiet"))

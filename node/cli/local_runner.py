@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import trio
 
     from node.runner import Runner
+    from node.runner_data import RunData
     from trainer.task import Task
 
 T = TypeVar("T")
@@ -52,25 +53,58 @@ def with_runner(
         ClickException: The sandbox or a worker cannot be started.
         Abort: The user interrupted.
     """
-    import trio
-
-    from node.errors import NodeError
-    from node.runner import open_runner
     from node.runner_data import run_data, wanted
-    from node.sandbox import SandboxError, select_sandbox
     from trainer.data import cached
 
-    async def go() -> list[T]:
+    home = cache_directory() / "worker"
+
+    def load() -> RunData:
         files = {
             name: cached(cache_directory() / "data", directory, task.pins[name])
             for name in wanted(task, split)
         }
+        return run_data(task, files, home, split)
+
+    return with_run_data(load, work, stage_home=home, slots=slots)
+
+
+def with_run_data(
+    load: Callable[[], RunData],
+    work: Callable[[Runner], Awaitable[T]],
+    *,
+    stage_home: Path,
+    slots: int = 1,
+    sandbox_name: str = "auto",
+    devices: tuple[Path, ...] = (),
+) -> T:
+    """Does some work with a runner on some data.
+
+    Args:
+        load: Gives what runs work on.
+        work: Gets the runner.
+        stage_home: Where the worker's code is put.
+        slots: Jobs that can run at once.
+        sandbox_name: Which sandbox to use.
+        devices: GPU devices that jobs may use.
+
+    Raises:
+        DataError: The data cannot be had.
+        ClickException: The sandbox or a worker cannot be started.
+        Abort: The user interrupted.
+    """
+    import trio
+
+    from node.errors import NodeError
+    from node.runner import open_runner
+    from node.sandbox import SandboxError, select_sandbox
+
+    async def go() -> list[T]:
+        data = load()
         done: list[T] = []
-        home = cache_directory() / "worker"
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
                 open_runner(
-                    sandbox, data=run_data(task, files, home, split), stage_home=home, slots=slots
+                    sandbox, data=data, stage_home=stage_home, slots=slots, devices=devices
                 ) as runner,
                 trio.open_nursery() as nursery,
             ):
@@ -81,7 +115,7 @@ def with_runner(
         return done
 
     try:
-        sandbox = select_sandbox()
+        sandbox = select_sandbox(sandbox_name)
         done = trio.run(go)
     except (SandboxError, NodeError) as error:
         raise click.ClickException(str(error)) from error

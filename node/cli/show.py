@@ -81,6 +81,7 @@ def _print(value: dict[str, Any]) -> None:
 
 def _fields(value: dict[str, Any]) -> list[tuple[str, str | Cell | Sequence[Cell]]]:
     from node import clock
+    from node.cli.transfer_text import transfer_text
     from node.words import verdict_word
 
     word = verdict_word(value["status"], value["scorer"]).replace("_", " ")
@@ -113,6 +114,7 @@ def _fields(value: dict[str, Any]) -> list[tuple[str, str | Cell | Sequence[Cell
         ("change", value["change"]),
         ("script", value["source"]),
     ]  # fmt: skip
+    fields.extend(("transfer", transfer_text(item)) for item in value["transfer"])
     return fields
 
 

@@ -1,0 +1,1 @@
+"""Replaying the lineage at another scale, from the command line."""
