@@ -27,10 +27,7 @@ _COMMANDS: Final = {
     "agent": ("node.cli.agent", "Try the language model once; show prompt, answer and cost."),
     "lineage": ("node.cli.lineage", "Show the lineage as a tree; verify or export it."),
     "propose": ("node.cli.propose", "Have the running node test a change of your own."),
-    "transfer": (
-        "node.cli.transfer",
-        "Replay the lineage at a larger scale; say what holds.",
-    ),
+    "transfer": ("node.cli.transfer", "Replay the lineage at a larger scale."),
     "show": ("node.cli.show", "Show one hypothesis, entry or record."),
     "export": ("node.cli.export", "Write the leaderboard as a page, picture, table or JSON."),
     "paths": ("node.cli.paths", "Show where this node keeps its things."),
