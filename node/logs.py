@@ -1,8 +1,14 @@
-"""Logging: everything to a bounded file in the home, warnings to stderr."""
+"""Logging: everything to a bounded file in the home, warnings to stderr.
+
+What peers or a full disk can make this node say again and again is said a few times a minute and
+then counted, so that neither buries the rest of the log.
+"""
 
 import logging
 import logging.handlers
 import sys
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +16,11 @@ _FILE_BYTES_MAX: Final = 5 << 20
 _FILES_KEPT: Final = 3
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _CONTROL: Final = dict.fromkeys((*range(32), 127, *range(128, 160)), " ")
+_SAME_MAX: Final = 10
+"""Lines of one place in the program that are written in one window."""
+_WINDOW_S: Final = 60.0
+_PLACES_MAX: Final = 1_024
+"""Places remembered; libraries may put anything in the text by which they are told apart."""
 
 
 class _OneLineFormatter(logging.Formatter):
@@ -18,6 +29,49 @@ class _OneLineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Replace control characters in the message; tracebacks keep their lines."""
         return super().formatMessage(record).translate(_CONTROL)
+
+
+@dataclass(slots=True)
+class _Window:
+    """What one place in the program has said lately."""
+
+    began_s: float
+    said: int = 0
+    left_out: int = 0
+
+
+class RepetitionFilter(logging.Filter):
+    """Lets a few lines of one place pass in a minute; the next one that does says how many did not.
+
+    A place is a logger with a text that is not filled in yet. It has to sit on a handler, since
+    filters of a logger do not see what other loggers pass up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        """Decide about one line, by the time that it carries."""
+        place = (record.name, str(record.msg))
+        window = self._windows.get(place)
+        left_out = 0
+        if window is None or not 0 <= record.created - window.began_s < _WINDOW_S:
+            left_out = 0 if window is None else window.left_out
+            window = self._windows[place] = _Window(record.created)
+            if len(self._windows) > _PLACES_MAX:
+                self._windows.popitem(last=False)
+        self._windows.move_to_end(place)
+        if window.said >= _SAME_MAX:
+            window.left_out += 1
+            return False
+        window.said += 1
+        if not left_out:
+            return True
+        told = logging.makeLogRecord(vars(record))
+        told.msg = f"{record.getMessage()} ({left_out} more like this were left out)"
+        told.args = ()
+        return told
 
 
 def set_up_logging(path: Path) -> None:
@@ -30,6 +84,8 @@ def set_up_logging(path: Path) -> None:
     console.setLevel(logging.WARNING)
     console.setFormatter(_OneLineFormatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
+    for each in (handler, console):
+        each.addFilter(RepetitionFilter())
     root.handlers[:] = [handler, console]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
