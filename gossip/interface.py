@@ -22,12 +22,15 @@ its own bytes, which counts against the peer that sent it."""
 class RecordStore(Protocol):
     """What the node gives to the network."""
 
-    async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
-        """Take in one received record; the answer comes once it is durable.
+    async def on_records(self, envelopes: Sequence[bytes], peer: bytes) -> list[Verdict]:
+        """Take in received records, in their order; the answers come once all are durable.
 
         Args:
-            envelope: Bytes from a stranger, at most `ENVELOPE_BYTES_MAX` of them.
-            peer: Node id of the peer that handed it over, not necessarily its author.
+            envelopes: Bytes from a stranger, at most `ENVELOPE_BYTES_MAX` each.
+            peer: Node id of the peer that handed them over, not necessarily their author.
+
+        Returns:
+            One verdict an envelope.
         """
 
     async def on_notice(self, notice: bytes, peer: bytes) -> None:

@@ -48,16 +48,14 @@ class Desk:
         self.presences = Presences()
         self.on_claim: Callable[[], None] = lambda: None
 
-    async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
-        """Take in one received record; see `gossip.interface.RecordStore`."""
+    async def on_records(self, envelopes: Sequence[bytes], peer: bytes) -> list[Verdict]:
+        """Take in received records; see `gossip.interface.RecordStore`."""
         del peer
         if self.intake is None:
-            return "held"
-        try:
-            return await self.intake.submit(envelope)
-        except StoreError:
-            # It was not acknowledged; reconciliation brings it again once the disk has room.
-            return "held"
+            return ["held"] * len(envelopes)
+        answers = await self.intake.submit_all(envelopes)
+        # What the disk refused was not acknowledged; reconciliation brings it again later.
+        return ["held" if isinstance(answer, StoreError) else answer for answer in answers]
 
     async def on_notice(self, notice: bytes, peer: bytes) -> None:
         """Take in a short-lived notice; see `gossip.interface.RecordStore`."""

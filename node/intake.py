@@ -42,8 +42,7 @@ class _Request:
     envelope: bytes
     local: bool
     done: trio.Event = field(default_factory=trio.Event)
-    disposition: Disposition | None = None
-    failure: StoreError | None = None
+    answer: Disposition | StoreError | None = None
 
 
 class Intake:
@@ -106,16 +105,40 @@ class Intake:
         Raises:
             StoreError: The disk refused it. It has not been acknowledged and nothing is lost.
         """
-        answer = self._door.at_once(envelope)
-        if answer is not None:
-            return answer
-        request = _Request(envelope, local)
-        await self._send.send(request)
-        await request.done.wait()
-        if request.failure is not None:
-            raise type(request.failure)(str(request.failure))
-        assert request.disposition is not None
-        return request.disposition
+        (answer,) = await self._submit([envelope], local=local)
+        if isinstance(answer, StoreError):
+            raise type(answer)(str(answer))
+        return answer
+
+    async def submit_all(self, envelopes: Sequence[bytes]) -> list[Disposition | StoreError]:
+        """Bring received records in, in their order, so that they can be committed together.
+
+        Returns:
+            For each what `submit` returns, or the error that it raises.
+        """
+        return await self._submit(envelopes, local=False)
+
+    async def _submit(
+        self, envelopes: Sequence[bytes], *, local: bool
+    ) -> list[Disposition | StoreError]:
+        answers: list[Disposition | _Request] = []
+        for envelope in envelopes:
+            answer = self._door.at_once(envelope)
+            if answer is None:
+                request = _Request(envelope, local)
+                await self._send.send(request)
+                answers.append(request)
+            else:
+                answers.append(answer)
+        done: list[Disposition | StoreError] = []
+        for waiting in answers:
+            if isinstance(waiting, _Request):
+                await waiting.done.wait()
+                assert waiting.answer is not None
+                done.append(waiting.answer)
+            else:
+                done.append(waiting)
+        return done
 
     async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Take records in until cancelled: many at once when they come at once."""
@@ -137,8 +160,9 @@ class Intake:
         except StoreError as error:
             self._refused, self._refused_at_s = error, self._clock()
             for request in batch:
-                if request.disposition != "rejected":
-                    request.failure = error
+                # What the bytes prove needs no disk; anything else is to be offered again.
+                if request.answer != "rejected":
+                    request.answer = error
             events = []
         finally:
             self._writing = None
@@ -159,8 +183,10 @@ class Intake:
         events: list[Event] = []
         rows: list[Row] = []
         for request in batch:
+            # Checking signatures and weighing evidence takes milliseconds each.
+            await trio.lowlevel.checkpoint()
             judged = self._door.judge(request.envelope, local=request.local, now_s=self._clock())
-            request.disposition = judged.disposition
+            request.answer = judged.disposition
             rows.extend(judged.rows)
             events.extend(judged.events)
         if not rows:

@@ -28,7 +28,9 @@ class _OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Replace control characters in the message; tracebacks keep their lines."""
-        return super().formatMessage(record).translate(_CONTROL)
+        line = super().formatMessage(record).translate(_CONTROL)
+        left_out = getattr(record, "left_out", 0)
+        return f"{line} ({left_out} more like this were left out)" if left_out else line
 
 
 @dataclass(slots=True)
@@ -43,15 +45,16 @@ class _Window:
 class RepetitionFilter(logging.Filter):
     """Lets a few lines of one place pass in a minute; the next one that does says how many did not.
 
-    A place is a logger with a text that is not filled in yet. It has to sit on a handler, since
-    filters of a logger do not see what other loggers pass up.
+    A place is a logger with a text that is not filled in yet. The filter has to sit on a handler,
+    since filters of a logger do not see what other loggers pass up; the handler's formatter writes
+    the number, which travels as `left_out` of the record.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def filter(self, record: logging.LogRecord) -> bool:
         """Decide about one line, by the time that it carries."""
         place = (record.name, str(record.msg))
         window = self._windows.get(place)
@@ -66,12 +69,8 @@ class RepetitionFilter(logging.Filter):
             window.left_out += 1
             return False
         window.said += 1
-        if not left_out:
-            return True
-        told = logging.makeLogRecord(vars(record))
-        told.msg = f"{record.getMessage()} ({left_out} more like this were left out)"
-        told.args = ()
-        return told
+        record.left_out = left_out
+        return True
 
 
 def set_up_logging(path: Path) -> None:

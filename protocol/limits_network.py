@@ -24,6 +24,10 @@ HELLO_BYTES_MAX: Final = 16 * 1024
 SYNC_MESSAGE_BYTES_MAX: Final = 256 * 1024
 """One reconciliation message: about 8,000 ids."""
 
+SYNC_RANGES_MAX: Final = 1_024
+"""Ranges in one reconciliation message: comparing one costs tens of microseconds, in which the
+node does nothing else."""
+
 SYNC_ROUNDS_MAX: Final = 256
 """Messages one reconciliation may take. An honest one between sets of a million records that
 share all but a thousand takes four; joining from nothing takes one per 8,000 records."""
@@ -61,11 +65,16 @@ SEEN_IDS_MAX: Final = 65_536
 SEEN_S: Final = 300
 """How long a message id is remembered."""
 
-STREAMS_PER_PEER_MAX: Final = 8
-"""Inbound requests served at once for one peer."""
+STREAMS_PER_PEER_MAX: Final = 2
+"""Hellos, address exchanges or reconciliations, of each kind, served at once for one peer. There is
+no bound over all peers but their number: with one, a few peers could keep out all others."""
 
-STREAMS_TOTAL_MAX: Final = 64
-"""Inbound requests served at once."""
+BLOB_STREAMS_PER_PEER_MAX: Final = 8
+"""Blob transfers served at once for one peer."""
+
+BLOB_STREAMS_TOTAL_MAX: Final = 64
+"""Blob transfers served at once: each may last long and holds a chunk in memory. A blob is to be
+had from others as well."""
 
 VALIDATIONS_MAX: Final = 256
 """Pubsub messages in validation at once; further ones are dropped and reconciled later."""
@@ -87,6 +96,9 @@ BUCKETS_MAX: Final = 4_096
 
 HELLO_TIMEOUT_S: Final = 10.0
 """Dial, handshake and hello."""
+
+SYNC_STALL_S: Final = 20.0
+"""Longest wait for one answer in a reconciliation."""
 
 SYNC_TIMEOUT_S: Final = 120.0
 """One reconciliation with the records that it carries."""

@@ -16,6 +16,7 @@ This file decides what to ask and answer. It refuses to know transports, records
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, assert_never
 
 from gossip.core.index import FINGERPRINT_BYTES, FIRST, INFINITY, Key, RecordIndex, encode_varint
@@ -25,6 +26,7 @@ from protocol.limits_network import (
     RECORD_TIME_MAX,
     SYNC_IDS_MAX,
     SYNC_MESSAGE_BYTES_MAX,
+    SYNC_RANGES_MAX,
     SYNC_ROUNDS_MAX,
 )
 
@@ -37,6 +39,9 @@ _LIST_MAX: Final = 2 * _BUCKETS
 
 _TAIL_BYTES: Final = 64
 """Kept free in a message for its closing fingerprint range."""
+
+_TAIL_RANGES: Final = 4
+"""Kept free for it as well: it, the one before it, and what is skipped before either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +183,17 @@ def parse_message(data: bytes, *, bytes_max: int = SYNC_MESSAGE_BYTES_MAX) -> li
     """Decode a message into ranges in ascending order.
 
     Raises:
-        WireError: Too long, another version, truncated, unordered or with a wrong count.
+        WireError: Too long, too many ranges, another version, truncated, unordered or with a
+            wrong count.
     """
     if len(data) > bytes_max:
         raise WireError(f"reconciliation message of {len(data)} bytes is over {bytes_max}")
     if not data or data[0] != VERSION:
         raise WireError("unknown version of the reconciliation protocol")
-    reader = _Reader(data)
-    return list(reader.ranges())
+    ranges = list(islice(_Reader(data).ranges(), SYNC_RANGES_MAX + 1))
+    if len(ranges) > SYNC_RANGES_MAX:
+        raise WireError(f"reconciliation message of more than {SYNC_RANGES_MAX} ranges")
+    return ranges
 
 
 class _Reader:
@@ -265,6 +273,7 @@ class _Writer:
         self._out = bytearray([VERSION])
         self._bytes_max = bytes_max - _TAIL_BYTES
         self._time = 0
+        self._ranges = 0
         self._covered = FIRST
         self._skip_to: Key | None = None
         self.says_something = False
@@ -307,7 +316,10 @@ class _Writer:
         return bytes(self._out)
 
     def _room(self, wanted: int) -> bool:
-        if not self.full and len(self._out) + wanted > self._bytes_max:
+        if (
+            len(self._out) + wanted > self._bytes_max
+            or self._ranges + _TAIL_RANGES > SYNC_RANGES_MAX
+        ):
             self.full = True
         self.says_something = True
         return not self.full
@@ -316,6 +328,8 @@ class _Writer:
         if self._skip_to is not None:
             self._out += self._bound(self._skip_to) + b"\0"
             self._skip_to = None
+            self._ranges += 1
+        self._ranges += 1
         self._out += self._bound(upper) + bytes([mode]) + payload
         self._covered = upper
         self.says_something = True

@@ -27,6 +27,8 @@ from gossip.interface import NetworkConfig, PeerInfo, RecordStore, SyncReport
 from gossip.net.peers import PeerTable, ignore_ban
 from protocol.keys import SigningKey
 from protocol.limits_network import (
+    BLOB_STREAMS_PER_PEER_MAX,
+    BLOB_STREAMS_TOTAL_MAX,
     BLOB_TIMEOUT_S,
     HELLO_TIMEOUT_S,
     PEER_ADDRESSES_MAX,
@@ -315,7 +317,13 @@ class Network:
         server.add(HELLO_PROTOCOL, HELLO_TIMEOUT_S, meetings.serve_hello)
         server.add(PEERS_PROTOCOL, HELLO_TIMEOUT_S, meetings.serve_peers)
         server.add(SYNC_PROTOCOL, SYNC_TIMEOUT_S, serve_sync)
-        server.add(BLOB_PROTOCOL, BLOB_TIMEOUT_S, serve_blobs)
+        server.add(
+            BLOB_PROTOCOL,
+            BLOB_TIMEOUT_S,
+            serve_blobs,
+            per_peer_max=BLOB_STREAMS_PER_PEER_MAX,
+            total_max=BLOB_STREAMS_TOTAL_MAX,
+        )
         reconciled = trio.Event()
         schedule = Schedule(
             self._config,

@@ -29,6 +29,8 @@ class Peer:
         greeting_now: Whether a hello of ours is under way.
         failures: Hellos in a row that it did not answer.
         synced_s: When we last began to reconcile with it.
+        sync_failures: Reconciliations in a row that it did not see through.
+        sync_again_s: Before then it is not asked again.
         exchanged_s: When we last asked it for addresses.
     """
 
@@ -42,6 +44,8 @@ class Peer:
     greeting_now: bool = False
     failures: int = 0
     synced_s: float | None = None
+    sync_failures: int = 0
+    sync_again_s: float = 0.0
     exchanged_s: float | None = None
 
 

@@ -176,18 +176,16 @@ class Relay:
         except WireError as error:
             self._on_fault(node_id, FAULT_FRAME, f"bundle: {error}")
             return False
-        good = True
-        for envelope in envelopes:
-            try:
-                verdict = await self._store.on_record(envelope, node_id)
-            except Exception:
-                # Our own store failed, such as on a full disk; reconciliation tries again later.
-                log.exception("taking in a record failed here")
-                return False
-            if verdict == "rejected":
-                self._on_fault(node_id, FAULT_RECORD, "a rejected record in a bundle")
-                good = False
-        return good
+        try:
+            verdicts = await self._store.on_records(envelopes, node_id)
+        except Exception:
+            # Our own store failed, such as on a full disk; reconciliation tries again later.
+            log.exception("taking in records failed here")
+            return False
+        rejected = verdicts.count("rejected")
+        for _ in range(rejected):
+            self._on_fault(node_id, FAULT_RECORD, "a rejected record in a bundle")
+        return not rejected
 
     async def _take_notice(self, forwarder: Any, message: Any) -> bool:
         """Validator of the notices topic."""

@@ -34,6 +34,11 @@ _EXCHANGE_PERIOD_S: Final = 60.0
 _SYNC_GAP_S: Final = 1.0
 """Least time between reconciliations with one peer, whatever its hellos say."""
 
+_SYNC_RETRY_S: Final = 5.0
+_SYNC_RETRY_MAX_S: Final = 300.0
+"""Time until a peer that did not see a reconciliation through is asked for another one, at first
+and at most."""
+
 Reconcile = Callable[[bytes], Awaitable[SyncReport]]
 
 
@@ -173,6 +178,7 @@ class Schedule:
                 for peer in self._peers.members()
                 if peer.node_id not in self._syncing
                 and (peer.synced_s is None or now_s - peer.synced_s >= _SYNC_GAP_S)
+                and now_s >= peer.sync_again_s
             ]
             self._rng.shuffle(ready)
             self._wanted &= self._peers.ids()
@@ -193,10 +199,15 @@ class Schedule:
             report = await self._reconcile(peer.node_id)
         except RequestError as error:
             log.debug("reconciliation with %s ended: %s", peer.node_id.hex()[:8], error)
+            # Few run at once: who stalls them must not keep those waiting who answer.
+            wait_s = min(_SYNC_RETRY_MAX_S, _SYNC_RETRY_S * 2.0**peer.sync_failures)
+            peer.sync_failures = min(peer.sync_failures + 1, 16)
+            peer.sync_again_s = trio.current_time() + wait_s
         except Exception:
             # Our own store failed, such as on a full disk: the next reconciliation tries again.
             log.exception("reconciliation with %s failed here", peer.node_id.hex()[:8])
         else:
+            peer.sync_failures = 0
             if not report.complete and report.received + report.sent > 0:
                 self.suggest_sync(peer.node_id)
         finally:

@@ -18,7 +18,7 @@ from libp2p.peer.id import ID
 from gossip.core.addresses import from_peer_id, to_peer_id
 from gossip.errors import AddressError, RequestError
 from protocol.errors import WireError
-from protocol.limits_network import FRAME_BYTES_MAX, STREAMS_PER_PEER_MAX, STREAMS_TOTAL_MAX
+from protocol.limits_network import FRAME_BYTES_MAX, STREAMS_PER_PEER_MAX
 
 log = logging.getLogger(__name__)
 
@@ -167,32 +167,47 @@ class Server:
         self._refuses = refuses
         self._on_fault = on_fault
         self._on_heard = on_heard
-        self._serving: Counter[bytes] = Counter()
 
-    def add(self, protocol: str, timeout_s: float, service: Service) -> None:
-        """Serve a protocol; each request may take `timeout_s` seconds."""
+    def add(
+        self,
+        protocol: str,
+        timeout_s: float,
+        service: Service,
+        *,
+        per_peer_max: int = STREAMS_PER_PEER_MAX,
+        total_max: int | None = None,
+    ) -> None:
+        """Serve a protocol.
+
+        Args:
+            protocol: Its name.
+            timeout_s: Time for each request, in seconds.
+            service: Answers a request.
+            per_peer_max: Requests served at once for one peer; further ones are refused.
+            total_max: Requests served at once for all; None for no other bound than the peers'.
+        """
+        serving: Counter[bytes] = Counter()
 
         async def handle(stream: Any) -> None:
             node_id = node_id_of(stream.muxed_conn.peer_id)
-            if node_id is None or self._refuses(node_id) or self._is_busy(node_id):
+            if (
+                node_id is None
+                or self._refuses(node_id)
+                or serving[node_id] >= per_peer_max
+                or (total_max is not None and serving.total() >= total_max)
+            ):
                 await _abandon(stream)
                 return
-            self._serving[node_id] += 1
+            serving[node_id] += 1
             self._on_heard(node_id)
             try:
                 await self._serve(stream, node_id, timeout_s, service)
             finally:
-                self._serving[node_id] -= 1
-                if not self._serving[node_id]:
-                    del self._serving[node_id]
+                serving[node_id] -= 1
+                if not serving[node_id]:
+                    del serving[node_id]
 
         self._host.set_stream_handler(TProtocol(protocol), handle)
-
-    def _is_busy(self, node_id: bytes) -> bool:
-        return (
-            self._serving[node_id] >= STREAMS_PER_PEER_MAX
-            or self._serving.total() >= STREAMS_TOTAL_MAX
-        )
 
     async def _serve(self, stream: Any, node_id: bytes, timeout_s: float, service: Service) -> None:
         try:

@@ -6,10 +6,12 @@ records travel. It refuses to know libp2p and what a record means.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
-from gossip.core.messages import Get, Ranges, Records, decode_sync, encode_sync
-from gossip.core.rates import FAULT_RECORD, SeenCache
+import trio
+
+from gossip.core.messages import Get, Ranges, Records, SyncMessage, decode_sync, encode_sync
+from gossip.core.rates import FAULT_RECORD, SeenCache, TokenBuckets
 from gossip.core.reconcile import Reconciliation, respond
 from gossip.errors import RequestError
 from gossip.interface import RecordStore, SyncReport
@@ -20,6 +22,7 @@ from protocol.limits_network import (
     SYNC_GET_IDS_MAX,
     SYNC_RECORDS_BYTES_MAX,
     SYNC_ROUNDS_MAX,
+    SYNC_STALL_S,
 )
 
 SYNC_PROTOCOL: Final = "/swarm-node/sync/1"
@@ -32,6 +35,12 @@ _COLLECT_IDS: Final = 16
 
 _SETTLED_KEEP_S: Final = 60.0
 """How long a record that was held or rejected is neither asked for nor judged again."""
+
+_QUESTIONS_PER_S: Final = 10.0
+"""Reconciliation messages answered to one peer, sustained."""
+
+_QUESTIONS_BURST: Final = 64.0
+"""Reconciliation messages answered to one peer at once: more than an ordinary run has."""
 
 T = TypeVar("T")
 
@@ -53,7 +62,9 @@ class Synchroniser:
         self._clock = clock
         self._on_fault = on_fault
         self._fetching: set[bytes] = set()
-        self._settled = SeenCache(keep_s=_SETTLED_KEEP_S)
+        self._held = SeenCache(keep_s=_SETTLED_KEEP_S)
+        self._rejected = SeenCache(keep_s=_SETTLED_KEEP_S)
+        self._questions = TokenBuckets(rate_per_s=_QUESTIONS_PER_S, burst=_QUESTIONS_BURST)
 
     async def initiate(self, node_id: bytes, frames: Frames) -> SyncReport:
         """One reconciliation that we start.
@@ -68,7 +79,7 @@ class Synchroniser:
         complete = False
         while message is not None:
             await frames.send(encode_sync(Ranges(message)))
-            answer = decode_sync(await frames.receive())
+            answer = await _answer(frames)
             if not isinstance(answer, Ranges):
                 raise WireError("expected a reconciliation message")
             step = run.advance(answer.message)
@@ -86,6 +97,10 @@ class Synchroniser:
                 return
             match decode_sync(data):
                 case Ranges(message):
+                    # Comparing costs the most of all that a peer may ask for; nobody is refused,
+                    # but whoever asks without end waits.
+                    while not self._questions.take(node_id, 1, self._clock()):  # noqa: ASYNC110
+                        await trio.sleep(1 / _QUESTIONS_PER_S)
                     await frames.send(encode_sync(Ranges(respond(self._store.index(), message))))
                 case Get(ids):
                     await frames.send(encode_sync(await self._collect(ids)))
@@ -100,7 +115,7 @@ class Synchroniser:
         wanted = [
             record_id
             for record_id in need
-            if record_id not in self._fetching and not self._settled.has(record_id, now_s)
+            if record_id not in self._fetching and not self._is_settled(node_id, record_id, now_s)
         ]
         self._fetching.update(wanted)
         received = 0
@@ -109,7 +124,7 @@ class Synchroniser:
             while waiting:
                 asked = tuple(reversed(waiting[-SYNC_GET_IDS_MAX:]))
                 await frames.send(encode_sync(Get(asked)))
-                answer = decode_sync(await frames.receive())
+                answer = await _answer(frames)
                 if not isinstance(answer, Records):
                     raise WireError("expected records")
                 if not len(answer.envelopes) <= answer.answered <= len(asked):
@@ -130,7 +145,7 @@ class Synchroniser:
         for ids in _chunks(have, SYNC_GET_IDS_MAX):
             for group in _by_size(await self._store.envelopes(ids)):
                 await frames.send(encode_sync(Records(len(group), tuple(group))))
-                answer = decode_sync(await frames.receive())
+                answer = await _answer(frames)
                 if not isinstance(answer, Records) or answer.envelopes:
                     raise WireError("expected a receipt")
                 sent += len(group)
@@ -153,24 +168,43 @@ class Synchroniser:
                     envelopes.append(envelope)
         return Records(answered, tuple(envelopes))
 
-    async def _take(self, node_id: bytes, envelopes: Iterable[bytes]) -> int:
+    async def _take(self, node_id: bytes, envelopes: Sequence[bytes]) -> int:
         """Hand records to the store, in their order; how many were new."""
-        accepted = 0
-        for envelope in envelopes:
+        now_s = self._clock()
+        fresh = [one for one in envelopes if not self._is_settled(node_id, peek_id(one), now_s)]
+        if not fresh:
+            return 0
+        verdicts = await self._store.on_records(fresh, node_id)
+        for envelope, verdict in zip(fresh, verdicts, strict=True):
             record_id = peek_id(envelope)
-            if self._settled.has(record_id, self._clock()):
-                continue
-            match await self._store.on_record(envelope, node_id):
-                case "accepted":
-                    accepted += 1
-                case "known":
+            match verdict:
+                case "accepted" | "known":
                     pass
                 case "held":
-                    self._settled.add(record_id, self._clock())
+                    self._held.add(record_id, now_s)
                 case "rejected":
-                    self._settled.add(record_id, self._clock())
+                    # The id covers the body and not the signature: what this peer forged may be
+                    # had in its true form from another.
+                    self._rejected.add(node_id + record_id, now_s)
                     self._on_fault(node_id, FAULT_RECORD, "a rejected record in a reconciliation")
-        return accepted
+                case _ as never:
+                    assert_never(never)
+        return verdicts.count("accepted")
+
+    def _is_settled(self, node_id: bytes, record_id: bytes, now_s: float) -> bool:
+        """Whether a record from this peer was judged a moment ago."""
+        return self._held.has(record_id, now_s) or self._rejected.has(node_id + record_id, now_s)
+
+
+async def _answer(frames: Frames) -> SyncMessage:
+    """The responder's next frame.
+
+    Raises:
+        RequestError: It keeps us waiting, and with us whoever else has what we asked it for.
+    """
+    with trio.move_on_after(SYNC_STALL_S):
+        return decode_sync(await frames.receive())
+    raise RequestError("the peer stalls in a reconciliation")
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

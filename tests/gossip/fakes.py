@@ -58,9 +58,9 @@ class FakeStore:
         self.records[peek_id(envelope)] = envelope
         self._index.insert(created_ms, peek_id(envelope))
 
-    async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
-        self.taken.append((envelope, peer))
-        return self.add(envelope)
+    async def on_records(self, envelopes: Sequence[bytes], peer: bytes) -> list[Verdict]:
+        self.taken += [(envelope, peer) for envelope in envelopes]
+        return [self.add(envelope) for envelope in envelopes]
 
     async def on_notice(self, notice: bytes, peer: bytes) -> None:
         self.notices.append(notice)

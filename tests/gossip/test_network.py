@@ -3,6 +3,7 @@
 import gc
 import socket
 import sys
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -155,10 +156,10 @@ class BrokenStore(FakeStore):
         super().__init__()
         self.full = True
 
-    async def on_record(self, envelope: bytes, peer: bytes) -> Verdict:
+    async def on_records(self, envelopes: Sequence[bytes], peer: bytes) -> list[Verdict]:
         if self.full:
             raise OSError(28, "No space left on device")
-        return await super().on_record(envelope, peer)
+        return await super().on_records(envelopes, peer)
 
 
 async def test_a_failing_store_costs_nothing_but_time() -> None:

@@ -16,7 +16,12 @@ from gossip.core.reconcile import (
     respond,
 )
 from protocol.errors import WireError
-from protocol.limits_network import SYNC_IDS_MAX, SYNC_MESSAGE_BYTES_MAX, SYNC_ROUNDS_MAX
+from protocol.limits_network import (
+    SYNC_IDS_MAX,
+    SYNC_MESSAGE_BYTES_MAX,
+    SYNC_RANGES_MAX,
+    SYNC_ROUNDS_MAX,
+)
 
 SMALL_BYTES = 1_200
 """A message size that forces many continuations."""
@@ -222,3 +227,35 @@ def test_a_peer_that_invents_ids_is_left_after_bounded_ids() -> None:
 def test_oversized_message_is_refused_before_it_is_read() -> None:
     with pytest.raises(WireError, match="over"):
         respond(RecordIndex(), bytes([VERSION]) + bytes(SYNC_MESSAGE_BYTES_MAX))
+
+
+def test_a_message_of_too_many_ranges_is_refused() -> None:
+    ranges = b"".join(b"\2\0\0" for _ in range(SYNC_RANGES_MAX + 1))
+    assert len(parse_message(bytes([VERSION]) + ranges[:-3])) == SYNC_RANGES_MAX
+    with pytest.raises(WireError, match="more than 1024 ranges"):
+        parse_message(bytes([VERSION]) + ranges)
+
+
+def test_many_scattered_differences_keep_to_the_bound_on_ranges() -> None:
+    rng = random.Random(5)
+    keys = [(rng.randrange(1 << 40), rng.randbytes(32)) for _ in range(40_000)]
+    ours, theirs = RecordIndex(keys[1_500:]), RecordIndex(keys[:-1_500])
+    run = Reconciliation(ours)
+    message: bytes | None = run.initiate()
+    have: set[bytes] = set()
+    need: set[bytes] = set()
+    rounds = most = 0
+    complete = False
+    while message is not None:
+        answer = respond(theirs, message)
+        most = max(most, len(parse_message(message)), len(parse_message(answer)))
+        step = run.advance(answer)
+        have.update(step.have_ids)
+        need.update(step.need_ids)
+        message, complete = step.message, step.complete
+        rounds += 1
+    assert complete
+    assert have == {record_id for _, record_id in keys[-1_500:]}
+    assert need == {record_id for _, record_id in keys[:1_500]}
+    assert 900 < most <= SYNC_RANGES_MAX
+    assert rounds < 100

@@ -212,7 +212,7 @@ class FakeNode:
     addresses: tuple[str, ...] = ()
 
     async def publish_record(self, envelope: bytes) -> None:
-        self.wire.carry(self, lambda node: node.desk.on_record(envelope, self.key.public))
+        self.wire.carry(self, lambda node: node.desk.on_records([envelope], self.key.public))
 
     async def publish_notice(self, notice: bytes) -> None:
         self.wire.carry(self, lambda node: node.desk.on_notice(notice, self.key.public))

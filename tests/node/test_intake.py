@@ -253,3 +253,24 @@ async def test_after_a_restart_the_state_is_the_same(tmp_path: Path) -> None:
     async with open_door(tmp_path) as door:
         assert door.intake.ledger.digest == digest
         assert len(door.intake.index) == 21
+
+
+async def test_records_that_come_together_are_committed_together_and_in_order(
+    tmp_path: Path,
+) -> None:
+    async with open_door(tmp_path) as door:
+        append, commits = door.store.append, list[int]()
+
+        def count(records: Sequence[Row]) -> None:
+            commits.append(len(records))
+            append(records)
+
+        door.store.append = count  # type: ignore[method-assign]
+        envelopes = [door.hypothesis(number) for number in range(300)]
+        answers = await door.intake.submit_all([*envelopes, b"garbage", envelopes[0]])
+        assert answers[:300] == ["accepted"] * 300
+        assert answers[300] == "rejected"
+        assert answers[301] in {"known", "accepted"}
+        assert list(door.store) == envelopes
+        # A joiner waits for the disk a few times, not once a record.
+        assert len(commits) <= 4
