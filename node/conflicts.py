@@ -4,8 +4,9 @@ Nothing of it is stored: the scripts are here, so it is computed when somebody l
 """
 
 from node.blobs import BlobStore
-from node.merge3 import Conflict, MergeUnavailableError, merge_scripts
+from node.merge3 import Conflict, MergeUnavailableError
 from node.merge_queue import source_of
+from node.merge_sources import merge_sources
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.merge_queue import plan
@@ -31,7 +32,7 @@ def conflicts_with_head(
     if len(texts) < len(digests):
         return []
     try:
-        merged = merge_scripts(*texts)
+        merged = merge_sources(*texts)
     except (SourceError, MergeUnavailableError):
         return []
     if not isinstance(merged, Conflict):

@@ -12,6 +12,7 @@ hold no control characters (`protocol.schema`). git runs without anybody's confi
 filters.
 """
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from node.merge3 import git_environment
 from node.sshsig import allowed_signer, sign_ssh
 from protocol.keys import SigningKey
 from protocol.records import Hypothesis
+from protocol.sources import SourcesError, holds_files, split_files
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
@@ -240,6 +242,15 @@ def _trailers(entry: Entry, body: Hypothesis, ledger: Ledger) -> list[tuple[str,
     return [*trailers, ("Swarm-Id", ledger.swarm.hex())]
 
 
+def _files_of(source: bytes) -> dict[str, bytes]:
+    """The files that an entry's source stands for; a source that cannot be read is one file."""
+    text = source.decode(errors="replace")
+    if holds_files(text):
+        with contextlib.suppress(SourcesError):
+            return {name: content.encode() for name, content in split_files(text).items()}
+    return {SCRIPT_FILE: source}
+
+
 # -- git ----------------------------------------------------------------------------------------
 
 
@@ -317,9 +328,9 @@ class _Git:
         """Write the tree of an entry; its id."""
         name = Path(SIGNERS_FILE)
         inner = self.run("mktree", data=f"100644 blob {signers}\t{name.name}\n".encode())
-        lines = (
-            f"040000 tree {inner.decode().strip()}\t{name.parent}\n"
-            f"100644 blob {self.write_blob(script)}\t{SCRIPT_FILE}\n"
+        lines = (f"040000 tree {inner.decode().strip()}\t{name.parent}\n") + "".join(
+            f"100644 blob {self.write_blob(content)}\t{file}\n"
+            for file, content in _files_of(script).items()
         )
         return self.run("mktree", data=lines.encode()).decode().strip()
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from node.errors import NodeError
 from protocol.syntax import parse_tree
@@ -66,6 +66,26 @@ class Conflict:
 MergeResult: TypeAlias = Merged | Conflict
 
 
+class Named(Protocol):
+    """A value that has a name and a place in a text."""
+
+    @property
+    def start(self) -> int:
+        """Where it begins, in bytes."""
+
+    @property
+    def end(self) -> int:
+        """Where it ends, in bytes."""
+
+    @property
+    def text(self) -> str:
+        """As it is written."""
+
+    @property
+    def meaning(self) -> str:
+        """Equal for values that mean the same."""
+
+
 def git_environment(home: str) -> dict[str, str]:
     """An environment in which git reads nobody's configuration, hooks or directories."""
     return {
@@ -87,28 +107,11 @@ def merge_scripts(base: str, ours: str, theirs: str) -> MergeResult:
         SourceError: One of the scripts breaks the limits of a script.
         MergeUnavailableError: git is missing or failed.
     """
-    texts = [_unix(text) for text in (base, ours, theirs)]
+    texts = [unix(text) for text in (base, ours, theirs)]
     for text in texts:
         normalise(text)
-    constants = [_constants(text) for text in texts]
-    clashes: list[Clash] = []
-    edits: list[dict[str, str]] = [{}, {}, {}]
-    for name in sorted(constants[0].keys() & constants[1].keys() & constants[2].keys()):
-        before, mine, other = (found[name] for found in constants)
-        if other.meaning in {mine.meaning, before.meaning}:
-            chosen = mine
-        elif before.meaning == mine.meaning:
-            chosen = other
-        else:
-            clashes.append(Clash(name, mine.text, other.text))
-            chosen = mine
-        for edit in edits:
-            edit[name] = chosen.text
-    aligned = [
-        _with_values(text, found, edit)
-        for text, found, edit in zip(texts, constants, edits, strict=True)
-    ]
-    merged, rest = _merge_lines(*aligned)
+    aligned, clashes = align_values(texts, [_constants(text) for text in texts])
+    merged, rest = merge_lines(*aligned)
     if rest:
         apart = _merge_apart(*aligned)
         merged, rest = (merged, rest) if apart is None else (apart, [])
@@ -118,13 +121,40 @@ def merge_scripts(base: str, ours: str, theirs: str) -> MergeResult:
     return Conflict(tuple(clashes)) if clashes else Merged(merged)
 
 
-def describe_change(parent: str, child: str) -> str:
+def align_values(
+    texts: Sequence[str], values: Sequence[Mapping[str, Named]]
+) -> tuple[list[str], list[Clash]]:
+    """Give all three texts the merged values of what all three name, before lines are merged.
+
+    Args:
+        texts: The base, our side and the other side.
+        values: What each of them names, and where.
+
+    Returns:
+        The three texts, and the values that both sides set in different ways: ours stand there.
+    """
+    clashes: list[Clash] = []
+    edit: dict[str, str] = {}
+    for name in sorted(values[0].keys() & values[1].keys() & values[2].keys()):
+        before, mine, other = (found[name] for found in values)
+        chosen = mine
+        if other.meaning not in {mine.meaning, before.meaning}:
+            if before.meaning == mine.meaning:
+                chosen = other
+            else:
+                clashes.append(Clash(name, mine.text, other.text))
+        edit[name] = chosen.text
+    aligned = [with_values(text, found, edit) for text, found in zip(texts, values, strict=True)]
+    return aligned, clashes
+
+
+def describe_script(parent: str, child: str) -> str:
     """A change in a few words: the constants that it sets, else how many lines it touches.
 
     Raises:
         SourceError: One of the scripts breaks the limits of a script.
     """
-    parent, child = _unix(parent), _unix(child)
+    parent, child = unix(parent), unix(child)
     normalise(parent)
     normalise(child)
     before, after = _constants(parent), _constants(child)
@@ -134,7 +164,7 @@ def describe_change(parent: str, child: str) -> str:
         if name in common and before[name].meaning != value.meaning
     ]  # fmt: skip
     edit = {name: after[name].text for name in common}
-    only_constants = normalise(_with_values(parent, before, edit)) == normalise(child)
+    only_constants = normalise(with_values(parent, before, edit)) == normalise(child)
     if set_anew and only_constants:
         return ", ".join(f"{name}={' '.join(after[name].text.split())}" for name in set_anew)
     lines = Counter(child.split("\n"))
@@ -144,7 +174,8 @@ def describe_change(parent: str, child: str) -> str:
     return f"{added} lines added, {removed} removed"
 
 
-def _unix(text: str) -> str:
+def unix(text: str) -> str:
+    """The text with line feeds only."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -212,7 +243,7 @@ def _meaning_of(segment: str) -> str | None:
     return ast.dump(tree.body)
 
 
-def _with_values(text: str, found: Mapping[str, _Value], values: Mapping[str, str]) -> str:
+def with_values(text: str, found: Mapping[str, Named], values: Mapping[str, str]) -> str:
     """The text with constants set anew; everything else stays as it is, to the byte."""
     data = text.encode()
     for name, value in sorted(found.items(), key=lambda item: -item[1].start):
@@ -279,7 +310,7 @@ def _merge_apart(base: str, ours: str, theirs: str) -> str | None:
     if not additions:
         return None
     without = "\n".join(line for number, line in enumerate(lines) if number not in dropped)
-    merged, clashes = _merge_lines(base, ours, without)
+    merged, clashes = merge_lines(base, ours, without)
     try:
         normalise(merged)
     except SourceError:
@@ -305,8 +336,12 @@ def _tree(text: str) -> ast.Module:
 # -- the rest by lines --------------------------------------------------------------------------
 
 
-def _merge_lines(base: str, ours: str, theirs: str) -> tuple[str, list[Clash]]:
-    """Merge by lines with git; the clashes are empty when that went well."""
+def merge_lines(base: str, ours: str, theirs: str) -> tuple[str, list[Clash]]:
+    """Merge by lines with git; the clashes are empty when that went well.
+
+    Raises:
+        MergeUnavailableError: git is missing or failed.
+    """
     token = hashlib.sha256(f"{ours}\0{base}\0{theirs}".encode()).hexdigest()[:24]
     labels = [f"{side}-{token}" for side in ("ours", "base", "theirs")]
     with tempfile.TemporaryDirectory(prefix="swarm-node-merge-") as directory:

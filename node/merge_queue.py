@@ -23,7 +23,8 @@ from node.agent.proposal import (
     ResearchView,
     one_line,
 )
-from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError, merge_scripts
+from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError
+from node.merge_sources import merge_sources
 from node.workbench import Tools
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
@@ -233,7 +234,7 @@ class MergeQueue:
             if before is None or after is None:
                 return None
             try:
-                result = await trio.to_thread.run_sync(merge_scripts, before, merged.source, after)
+                result = await trio.to_thread.run_sync(merge_sources, before, merged.source, after)
             except (SourceError, MergeUnavailableError) as error:
                 self._tools.tell(f"cannot bring over “{item.body.title}”: {error}", item.id)
                 self._merges[name] = None

@@ -33,7 +33,7 @@ from node.runner_single import SingleUseWorker
 from node.runner_worker import Ended, Worker, WorkerError
 from node.sandbox import staging_home
 from trainer import scorer
-from trainer.job import MICRO, Job, Outcome, Progress, Status
+from trainer.job import MICRO, Job, Outcome, Progress, Status, TrainerError
 from trainer.worker import wire
 
 if TYPE_CHECKING:
@@ -215,8 +215,13 @@ class Runner:
     ) -> Outcome:
         record = Record(trio.current_time())
         show(Progress("start", 0.0))
+        try:
+            # A program gets its files by name; a script that trains a model is all there is.
+            given = json.dumps(job.sources()) if job.run else job.script
+        except TrainerError as error:
+            return record.outcome("invalid", str(error))
         with contextlib.ExitStack() as stack:
-            script = self._files.fixed("train.py", job.script.encode())
+            script = self._files.fixed("train.py", given.encode())
             stack.callback(os.close, script)
             weights = self._files.room("weights", job.limits.weights_bytes)
             stack.callback(os.close, weights)
@@ -386,7 +391,6 @@ def _settings(job: Job) -> dict[str, int | float | str]:
         "startup_s": job.limits.startup_s,
         "token_width": job.token_width,
         "run": json.dumps(job.run),
-        "editable": job.editable,
     }
 
 

@@ -49,7 +49,7 @@ class RunData:
 
 def wanted(task: Task, split: str = "validation") -> list[str]:
     """Names of the pins that runs of a task need; the test split only where it is asked for."""
-    if task.scorer == "trusted":
+    if task.manifest.scores_model:
         vocabulary = [name for name in task.pins if name == "vocabulary"]
         return ["train", split, *vocabulary]
     return [name for name in task.pins if name != "test"]
@@ -70,12 +70,12 @@ def run_data(
         DataError: the vocabulary is not one, or has more tokens than the task says.
         OSError: a file cannot be written.
     """
-    if task.scorer == "reported":
+    if not task.manifest.scores_model:
         workspace = {task.pins[name].path: path for name, path in files.items()}
         folder = home / f"task-{task.digest.hex()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in task.files.items():
-            if name != task.editable:
+            if name not in task.editable:
                 (folder / name).write_bytes(content)
                 workspace[name] = folder / name
         return RunData(None, None, workspace=workspace)

@@ -22,9 +22,11 @@ from node.agent.proposal import (
     one_line,
 )
 from node.errors import NodeError, UsageError
-from node.merge3 import Conflict, MergeUnavailableError, describe_change, merge_scripts
+from node.merge3 import Conflict, MergeUnavailableError
+from node.merge_sources import describe_change, merge_sources
 from node.workbench import Tools
 from protocol.schema import printable
+from protocol.sources import SourcesError, holds_files, join_files, split_files
 from swarm.source import SourceError
 
 _WAITING_MAX: Final = 100
@@ -75,6 +77,7 @@ class Suggestions:
             raise NodeError(f"{_WAITING_MAX} changes wait already; try again later")
         source = source.replace("\r\n", "\n").replace("\r", "\n")
         try:
+            source = _completed(view.head_source, source)
             change = await trio.to_thread.run_sync(describe_change, view.head_source, source)
             title = one_line(title, TITLE_CHARS_MAX) or one_line(change, TITLE_CHARS_MAX)
             proposal = Proposal(
@@ -91,7 +94,7 @@ class Suggestions:
             # A worker may have taken the same change from here while this one was looked at.
             claims = self._tools.claims.on(view.head_id, trio.current_time())
             checked = check_proposal(proposal, replace(view, claims=claims))
-        except (SourceError, RejectedError) as error:
+        except (SourceError, SourcesError, RejectedError) as error:
             raise UsageError(f"this change cannot be tested: {error}") from error
         if any(item.checked.digest == checked.digest for item in self._waiting):
             raise UsageError("this change cannot be tested: it waits here already")
@@ -108,7 +111,7 @@ class Suggestions:
             try:
                 if suggestion.base != view.head_source:
                     merged = await trio.to_thread.run_sync(
-                        merge_scripts, suggestion.base, view.head_source, proposal.source
+                        merge_sources, suggestion.base, view.head_source, proposal.source
                     )
                     if isinstance(merged, Conflict):
                         places = ", ".join(sorted({clash.where for clash in merged.clashes}))
@@ -122,3 +125,18 @@ class Suggestions:
     def put_back(self, suggestion: Suggestion) -> None:
         """Let a suggestion that was not run to its end be the next one again."""
         self._waiting.appendleft(suggestion)
+
+
+def _completed(head: str, source: str) -> str:
+    """A person's files together with those of the head that they left alone.
+
+    Raises:
+        SourcesError: The texts do not hold files as they should.
+    """
+    if not holds_files(source):
+        return source
+    files = split_files(source)
+    if holds_files(head):
+        return join_files({**split_files(head), **files})
+    # One script, whatever its file is called.
+    return next(iter(files.values())) if len(files) == 1 else source

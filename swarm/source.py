@@ -1,10 +1,15 @@
 """What counts as the same training script, and what a script may contain at all.
 
-This file decides two things about the text of an editable file. First its *digest*: the hash of its
-syntax tree without comments, formatting and docstrings, so that the same change spelled differently
-is recognised before anybody trains it twice. Second its *limits*: how large it may be, how much it
-may grow over its parent and how long a literal may get, so that trained weights cannot travel
-inside a script.
+This file decides two things about the text of what a task lets agents edit. First its *digest*: the
+hash of its syntax tree without comments, formatting and docstrings, so that the same change spelled
+differently is recognised before anybody trains it twice. Second its *limits*: how large it may be,
+how much it may grow over its parent and how long a literal may get, so that trained weights cannot
+travel inside a script.
+
+Where a task has several files to edit, or one that is not Python, the text holds them all
+(`protocol.sources`): the digest is then over the normal form of each, the limits hold for their
+sum, and a child has the files that its parent has. What counts as the same in files other than
+Python is decided in `swarm.source_texts`.
 
 It refuses to know what the script does and which functions its task wants from it. The text is
 hostile: whatever it holds, only `SourceError` leaves this file. Outcomes never depend on the
@@ -23,10 +28,26 @@ import tokenize
 from typing import TYPE_CHECKING, Final
 
 from protocol.limits import LITERAL_BYTES_MAX, SOURCE_BYTES_MAX, SOURCE_GROWTH_BYTES_MAX
+from protocol.sources import SourcesError, holds_files, split_files
 from protocol.syntax import parse_tree
+from swarm.source_texts import SourceError, normal_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = [
+    "ELIFS_MAX",
+    "LINE_TOKENS_MAX",
+    "TEXT_GROWTH_BYTES_MAX",
+    "TREE_DEPTH_MAX",
+    "NormalSource",
+    "SourceError",
+    "check_growth",
+    "check_source",
+    "decode_source",
+    "normalise",
+    "source_digest",
+]
 
 TEXT_GROWTH_BYTES_MAX: Final = 8 * 1024
 """Most bytes that one change may add as written: comments are not free."""
@@ -41,24 +62,13 @@ ELIFS_MAX: Final = 100
 """Most `elif` branches in a file: each nests the tree one level deeper without a longer line."""
 
 _DIGEST_DOMAIN: Final = b"swarm-node source v1\0"
+_FILES_DOMAIN: Final = b"swarm-node files v1\0"
 _IGNORED_TOKENS: Final = frozenset(
     {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
 )
 _WORD_TOKENS: Final = frozenset({tokenize.NAME, tokenize.NUMBER})
 _NAME_FIELDS: Final = ("name", "arg", "asname", "module", "rest")
 _DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-class SourceError(Exception):
-    """A script cannot be accepted; `reason` says why in one short line.
-
-    Attributes:
-        reason: the cause, without any text of the script in it.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,11 +79,13 @@ class NormalSource:
         digest: SHA-256 of the normalised tree; equal for scripts that differ only in form.
         size_bytes: length of the script without comments, docstrings and spacing.
         text_bytes: length of the script as written, UTF-8.
+        files: names of its files where it holds several; empty for one Python file.
     """
 
     digest: bytes
     size_bytes: int
     text_bytes: int
+    files: tuple[str, ...] = ()
 
 
 def decode_source(data: bytes) -> str:
@@ -108,6 +120,32 @@ def normalise(source: str) -> NormalSource:
         raise SourceError(f"the script is over {SOURCE_BYTES_MAX} bytes")
     if "\0" in source:
         raise SourceError("the script holds a null byte")
+    if holds_files(source):
+        return _normalise_files(source, text_bytes)
+    digest, size_bytes = _normalise_python(source)
+    return NormalSource(digest, size_bytes, text_bytes)
+
+
+def _normalise_files(source: str, text_bytes: int) -> NormalSource:
+    """Reduces a text that holds several files; each counts by the normal form of its kind."""
+    try:
+        files = split_files(source)
+    except SourcesError as error:
+        raise SourceError(str(error)) from None
+    digest, size_bytes = hashlib.sha256(_FILES_DOMAIN), 0
+    for name, content in files.items():
+        if name.endswith(".py"):
+            part, size = _normalise_python(content)
+        else:
+            form = normal_text(name, content)
+            part, size = hashlib.sha256(form).digest(), len(form)
+        digest.update(_atom("file", name) + part)
+        size_bytes += size
+    return NormalSource(digest.digest(), size_bytes, text_bytes, tuple(files))
+
+
+def _normalise_python(source: str) -> tuple[bytes, int]:
+    """Returns the digest of a Python file and its size without form."""
     token_bytes = _scan_tokens(source)
     tree = _parse(source)
     docstring_bytes = _reduce(tree)
@@ -115,8 +153,7 @@ def normalise(source: str) -> NormalSource:
     digest = hashlib.sha256(_DIGEST_DOMAIN)
     for part in _serialise(tree):
         digest.update(part)
-    size_bytes = max(0, token_bytes - docstring_bytes)
-    return NormalSource(digest.digest(), size_bytes, text_bytes)
+    return digest.digest(), max(0, token_bytes - docstring_bytes)
 
 
 def source_digest(source: str) -> bytes:
@@ -141,11 +178,13 @@ def check_source(source: str, parent: str | None = None) -> NormalSource:
 
 
 def check_growth(child: NormalSource, parent: NormalSource) -> None:
-    """Checks how much a script adds to its parent.
+    """Checks that a script has its parent's files, and how much it adds to them.
 
     Raises:
-        SourceError: it adds too much.
+        SourceError: it adds too much, or a file comes or goes.
     """
+    if child.files != parent.files:
+        raise SourceError("a change must keep the files that it changes, and add none")
     if child.size_bytes - parent.size_bytes > SOURCE_GROWTH_BYTES_MAX:
         raise SourceError(f"the script grows by over {SOURCE_GROWTH_BYTES_MAX} bytes")
     if child.text_bytes - parent.text_bytes > TEXT_GROWTH_BYTES_MAX:

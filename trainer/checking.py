@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import tomllib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from protocol.syntax import parse_tree
+from protocol.syntax import REFUSALS, parse_tree
 from trainer.data import DataError, Split, assemble, unpack
 from trainer.job import TrainerError
 from trainer.scorer import windows_of
@@ -52,16 +53,31 @@ def check_directory(directory: pathlib.Path) -> list[str]:
 
 def _script_faults(task: Task) -> list[str]:
     faults = []
-    for tier in task.tiers:
+    for name in task.editable:
+        fault = _text_fault(name, task.files[name].decode())
+        faults += [] if fault is None else [fault]
+    for tier in task.tiers if task.manifest.scores_model and not faults else ():
         tree = parse_tree(task.genesis_script(tier))
         assert isinstance(tree, ast.Module)
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         faults += [
-            f"{task.editable} (tier {tier}) does not define {name}()"
+            f"{task.editable[0]} (tier {tier}) does not define {name}()"
             for name in task.entry
             if name not in defined
         ]
     return faults
+
+
+def _text_fault(name: str, text: str) -> str | None:
+    """Returns why a file cannot be read as what its ending says, or None when it can."""
+    try:
+        if name.endswith(".py"):
+            parse_tree(text)
+        elif name.endswith(".toml"):
+            tomllib.loads(text)
+    except (*REFUSALS, tomllib.TOMLDecodeError) as error:
+        return f"{name} is not valid: {error}"
+    return None
 
 
 def _real_pins(directory: pathlib.Path, pin: Pin) -> str:
@@ -80,7 +96,7 @@ def _token_faults(task: Task, name: str, content: bytes) -> list[str]:
     Raises:
         TrainerError: the vocabulary cannot be read, or the windows of a tier cannot be scored.
     """
-    if task.scorer == "reported":
+    if not task.manifest.scores_model:
         return []
     size = task.manifest.vocab_size
     if name == "vocabulary":

@@ -65,6 +65,18 @@ class Table:
             raise self.fault(key, f"must be a list of {wanted}")
         return tuple(value)
 
+    def one_or_more(
+        self, key: str, pattern: re.Pattern[str], wanted: str, *, most: int
+    ) -> tuple[str, ...]:
+        """Takes a string that matches a pattern, or a list of 1 to `most` different ones."""
+        value = self._values.get(key)
+        if not isinstance(value, list):
+            return (self.text(key, pattern, f"a {wanted}"),)
+        found = self.texts(key, pattern, f"different {wanted}s", most=most)
+        if len(set(found)) != len(found) or not found:
+            raise self.fault(key, f"must be a list of different {wanted}s")
+        return found
+
     def choice(
         self, key: str, choices: tuple[_Choice, ...], *, default: _Choice | None = None
     ) -> _Choice:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from protocol.sources import SourcesError, holds_files, split_files
+
 BudgetKind = Literal["flops", "tokens", "seconds"]
 Status = Literal["ok", "crashed", "diverged", "timeout", "oom", "invalid", "too_costly"]
 
@@ -91,7 +93,8 @@ class Job:
     """One training run: a script, a budget and a seed.
 
     Attributes:
-        script: the source of the editable file, UTF-8.
+        script: the source of what is edited, UTF-8: a Python file, or a text that holds several
+            files (`protocol.sources`).
         budget: what it may spend.
         evaluation: how it is scored.
         seed: 63-bit seed of initialisation, data order and metered steps.
@@ -99,10 +102,10 @@ class Job:
         device: torch device the worker uses.
         limits: bounds enforced from outside.
         token_width: bytes of a stored token, 1 or 2.
-        run: arguments of Python when the script is a program of its own that reports its metric,
-            the file that is run first; empty when the node scores the model that it trains.
+        run: arguments of Python when a program prints the metric, the file that is run first;
+            empty when the node scores the model that the script trains.
         metric_name: the metric that such a program prints.
-        editable: the name under which such a program imports or runs the script.
+        editable: the names under which such a program imports, runs or reads what is edited.
     """
 
     script: str
@@ -115,11 +118,28 @@ class Job:
     token_width: Literal[1, 2] = 1
     run: tuple[str, ...] = ()
     metric_name: str = ""
-    editable: str = "train.py"
+    editable: tuple[str, ...] = ("train.py",)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise TrainerError(f"a seed is between 0 and 2**63 - 1, not {self.seed}")
+
+    def sources(self) -> dict[str, str]:
+        """Returns what is edited, by file name, as a program finds it.
+
+        Raises:
+            TrainerError: the script does not hold the files that it should.
+        """
+        if not holds_files(self.script):
+            files = {self.editable[0]: self.script}
+        else:
+            try:
+                files = split_files(self.script)
+            except SourcesError as error:
+                raise TrainerError(f"the source cannot be read: {error}") from error
+        if set(files) != set(self.editable):
+            raise TrainerError(f"the source must hold {', '.join(self.editable)} and nothing else")
+        return files
 
     @property
     def train_wall_s(self) -> float:

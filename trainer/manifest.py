@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "task.toml"
 FILES_MAX: Final = 16
+EDITABLE_MAX: Final = 8
 LOGITS_BYTES_MAX: Final = 256 << 20
 """Most bytes of the logits of one window: they are shared with the sandbox as a whole."""
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -83,29 +84,46 @@ class Tier:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Live:
+    """What `swarm-node task serve` hands out to real people.
+
+    Attributes:
+        page: the HTML file with places for values.
+        values: the TOML file that they come from.
+        email: the text of an e-mail that leads to the page; empty without one.
+    """
+
+    page: str
+    values: str
+    email: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
     """What a `task.toml` says.
 
     Attributes:
         name: word for the task.
         title: one line for people.
-        editable: name of the file that hypotheses change.
+        editable: names of the files that hypotheses change, sorted.
         files: names of the other files that travel with the task.
-        scorer: who computes the metric: `trusted` is the node, from logits; `reported` the run.
-        entry: (trusted) functions that the editable file must define.
-        run: (reported) arguments of Python; the first is the file that is run.
-        vocab_size: (trusted) number of distinct tokens.
-        vocabulary: (trusted) the vocabulary's file; None where a token is a byte.
+        scorer: who computes the metric: `trusted` is the node from logits, or a judge: a fixed
+            program of the task that reads the editable files as data; `reported` the run itself.
+        entry: functions that the editable file must define where the node scores a model.
+        run: arguments of Python where a program prints the metric; the first is the file run.
+        vocab_size: number of distinct tokens of a model.
+        vocabulary: the vocabulary's file; None where a token is a byte.
         vocabulary_kind: what kind of file that is.
         metric: what is measured.
         splits: the data, by name.
         tiers: sizes of experiment, by name.
         scales: directions in which a lineage's scripts can be made larger, by name.
+        live: what can be handed out to people; None where nothing can.
     """
 
     name: str
     title: str
-    editable: str
+    editable: tuple[str, ...]
     files: tuple[str, ...]
     scorer: Scorer
     entry: tuple[str, ...]
@@ -117,6 +135,12 @@ class Manifest:
     splits: Mapping[str, Split]
     tiers: Mapping[str, Tier]
     scales: Mapping[str, Scale]
+    live: Live | None = None
+
+    @property
+    def scores_model(self) -> bool:
+        """Whether the node scores a model that the script trains, and no program is run."""
+        return not self.run
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -132,34 +156,39 @@ def read_manifest(content: bytes) -> Manifest:
         raise TaskError(f"{MANIFEST}: {error}") from error
     limits = _limits(table.table("limits", default={}), Limits())
     scorer: Scorer = table.choice("scorer", get_args(Scorer))
-    trusted = scorer == "trusted"
-    kind, vocabulary = _vocabulary(table) if trusted else ("bytes", None)
+    if table.has("entry") and table.has("run"):
+        raise table.fault("run", "and entry exclude each other: one is a program, one a model")
+    model = scorer == "trusted" and not table.has("run")
+    kind, vocabulary = _vocabulary(table) if model else ("bytes", None)
     most = 256 if vocabulary is None else TOKENS_MAX
     manifest = Manifest(
         name=table.text("name", WORD, "a lower-case word"),
         title=table.text("title", re.compile(r"[^\n]{1,120}"), "one line", default=""),
-        editable=table.text("editable", SAFE_NAME, "a plain file name"),
+        editable=tuple(
+            sorted(table.one_or_more("editable", SAFE_NAME, "plain file name", most=EDITABLE_MAX))
+        ),
         files=table.texts("files", SAFE_NAME, "plain file names", most=FILES_MAX, default=()),
         scorer=scorer,
         entry=table.texts("entry", re.compile(r"[a-z_]\w{0,63}"), "function names", most=8)
-        if trusted
+        if model
         else (),
-        run=() if trusted else _run(table),
-        vocab_size=table.integer("vocab_size", 2, most) if trusted else 2,
+        run=() if model else _run(table),
+        vocab_size=table.integer("vocab_size", 2, most) if model else 2,
         vocabulary=vocabulary,
         vocabulary_kind=kind,
         metric=_metric(table.table("metric")),
-        splits=_trusted_splits(table.table("data"), kind, vocabulary)
-        if trusted
-        else _reported_splits(table.table("data", default={})),
+        splits=_model_splits(table.table("data"), kind, vocabulary)
+        if model
+        else _program_splits(table.table("data", default={})),
         tiers={
-            name: _tier(name, tier, limits, trusted=trusted)
+            name: _tier(name, tier, limits, model=model)
             for name, tier in table.table("tiers").tables(WORD, most=16)
         },
         scales={
             name: read_scale(name, scale)
             for name, scale in table.table("scales", default={}).tables(WORD, most=8, least=0)
         },
+        live=_live(table.table("live")) if table.has("live") else None,
     )
     table.finish()
     _check(manifest)
@@ -168,10 +197,28 @@ def read_manifest(content: bytes) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     """Checks what several keys say together."""
-    if manifest.run and manifest.run[0] not in {manifest.editable, *manifest.files}:
+    if manifest.run and manifest.run[0] not in {*manifest.editable, *manifest.files}:
         raise TaskError(f"{MANIFEST}: run names {manifest.run[0]}, which is no file of the task")
+    both = {MANIFEST, *manifest.files} & set(manifest.editable)
+    if both:
+        raise TaskError(f"{MANIFEST}: {min(both)} cannot be both editable and fixed")
+    if manifest.live is not None:
+        named = {manifest.live.page, manifest.live.values, manifest.live.email} - {""}
+        missing = named - {*manifest.editable, *manifest.files}
+        if missing:
+            raise TaskError(f"{MANIFEST}: live: {min(missing)} is no file of the task")
+    code = [name for name in manifest.editable if name.endswith(".py")]
+    if manifest.scores_model and (len(code) != 1 or len(manifest.editable) != 1):
+        raise TaskError(f"{MANIFEST}: editable must be one Python file, as entry asks of it")
+    if manifest.scorer == "trusted" and manifest.run and code:
+        raise TaskError(
+            f"{MANIFEST}: the judge {manifest.run[0]} is trusted because it only reads what agents"
+            f" edit; {code[0]} would be run beside it: make it fixed, or the scorer reported"
+        )
     for tier in manifest.tiers.values():
-        if manifest.scorer == "trusted":
+        if (tier.constants or manifest.scales) and (len(code) != 1 or len(manifest.editable) != 1):
+            raise TaskError(f"{MANIFEST}: constants of tiers and scales need one Python file")
+        if manifest.scores_model:
             window = tier.evaluation.context * manifest.vocab_size * 4
             if window > LOGITS_BYTES_MAX:
                 raise TaskError(
@@ -180,8 +227,8 @@ def _check(manifest: Manifest) -> None:
                 )
         elif tier.budget.kind != "seconds":
             raise TaskError(
-                f"{MANIFEST}: tiers: {tier.name}: a reported task has a budget of kind seconds:"
-                " nobody counts the tokens or operations of a run that owns its loop"
+                f"{MANIFEST}: tiers: {tier.name}: a task with run has a budget of kind seconds:"
+                " nobody counts the tokens or operations of a program that owns its loop"
             )
 
 
@@ -190,6 +237,16 @@ def _run(table: Table) -> tuple[str, ...]:
     if len(run) < 2 or run[0] != "python":
         raise table.fault("run", 'must be ["python", FILE, ...]: the sandbox has no other program')
     return run[1:]
+
+
+def _live(table: Table) -> Live:
+    live = Live(
+        page=table.text("page", SAFE_NAME, "a plain file name"),
+        values=table.text("values", SAFE_NAME, "a plain file name"),
+        email=table.text("email", SAFE_NAME, "a plain file name", default=""),
+    )
+    table.finish()
+    return live
 
 
 def _metric(table: Table) -> Metric:
@@ -224,7 +281,7 @@ def _files(part: Table) -> tuple[str, ...]:
     return (part.text("file", _SAFE_PATH, "a relative path"),)
 
 
-def _trusted_splits(table: Table, kind: VocabularyKind, vocabulary: Pin | None) -> dict[str, Split]:
+def _model_splits(table: Table, kind: VocabularyKind, vocabulary: Pin | None) -> dict[str, Split]:
     splits = {}
     for name in SPLITS:
         part = table.table(name)
@@ -232,7 +289,7 @@ def _trusted_splits(table: Table, kind: VocabularyKind, vocabulary: Pin | None) 
         if form == "raw" or (form in TOKEN_FORMATS and vocabulary is None):
             raise part.fault(
                 "format",
-                "raw is for reported tasks; token files need a vocabulary other than bytes",
+                "raw is for tasks with run; token files need a vocabulary other than bytes",
             )
         encoder = None if form in TOKEN_FORMATS else vocabulary
         splits[name] = Split(
@@ -249,7 +306,7 @@ def _trusted_splits(table: Table, kind: VocabularyKind, vocabulary: Pin | None) 
     return splits
 
 
-def _reported_splits(table: Table) -> dict[str, Split]:
+def _program_splits(table: Table) -> dict[str, Split]:
     splits = {}
     for name, part in table.tables(WORD, most=SPLITS_MAX, least=0):
         form: Format = part.choice("format", FORMATS, default="raw")
@@ -266,9 +323,9 @@ def _reported_splits(table: Table) -> dict[str, Split]:
     return splits
 
 
-def _tier(name: str, table: Table, limits: Limits, *, trusted: bool) -> Tier:
+def _tier(name: str, table: Table, limits: Limits, *, model: bool) -> Tier:
     budget = table.table("budget")
-    evaluation = table.table("evaluation") if trusted else None
+    evaluation = table.table("evaluation") if model else None
     constants = table.table("constants", default={})
     tier = Tier(
         name=name,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from protocol.sources import SourcesError, join_files
 from trainer.constants import read_constants, set_constants
 from trainer.fields import TaskError
 from trainer.job import Job
@@ -51,7 +52,7 @@ class Task:
 
     Attributes:
         manifest: what its `task.toml` says.
-        files: every text file of the task by name, `task.toml` and the editable one included.
+        files: every text file of the task by name, `task.toml` and the editable ones included.
     """
 
     manifest: Manifest
@@ -68,8 +69,8 @@ class Task:
         return self.manifest.title
 
     @property
-    def editable(self) -> str:
-        """Name of the file that hypotheses change."""
+    def editable(self) -> tuple[str, ...]:
+        """Names of the files that hypotheses change."""
         return self.manifest.editable
 
     @property
@@ -79,8 +80,13 @@ class Task:
 
     @property
     def scorer(self) -> Scorer:
-        """Who computes the metric: the node from logits (`trusted`), or the run (`reported`)."""
+        """Who computes the metric: the node or a judge (`trusted`), or the run (`reported`)."""
         return self.manifest.scorer
+
+    @property
+    def edits_one_script(self) -> bool:
+        """Whether what hypotheses change is one Python file, whose text is all of their source."""
+        return len(self.editable) == 1 and self.editable[0].endswith(".py")
 
     @property
     def metric(self) -> Metric:
@@ -126,11 +132,19 @@ class Task:
     def genesis_script(self, tier: str) -> str:
         """Returns the script that a lineage of this tier starts from.
 
+        Several editable files, or one that is not Python, make one text; see `protocol.sources`.
+
         Raises:
-            TaskError: there is no such tier, or the script lacks a constant that it sets.
+            TaskError: there is no such tier, the script lacks a constant that it sets, or the files
+                cannot be one text.
         """
-        source = self.files[self.editable].decode()
-        return set_constants(source, self.tier(tier).constants)
+        constants = self.tier(tier).constants
+        if self.edits_one_script:
+            return set_constants(self.files[self.editable[0]].decode(), constants)
+        try:
+            return join_files({name: self.files[name].decode() for name in self.editable})
+        except SourcesError as error:
+            raise TaskError(str(error)) from error
 
     def job(self, tier: str, script: str, seed: int, *, device: str = "cpu") -> Job:
         """Returns the job of running a script once on a tier.
@@ -162,7 +176,7 @@ def load_task(directory: pathlib.Path) -> Task:
         TaskError: a file is missing or says something invalid.
     """
     manifest = read_manifest(_read(directory / MANIFEST))
-    names = {MANIFEST, manifest.editable, *manifest.files}
+    names = {MANIFEST, *manifest.editable, *manifest.files}
     return _task({name: _read(directory / name) for name in sorted(names)})
 
 
@@ -243,10 +257,10 @@ def _task(files: Mapping[str, bytes]) -> Task:
         except UnicodeDecodeError as error:
             raise TaskError(f"{name} is not UTF-8") from error
     task = Task(read_manifest(files[MANIFEST]), dict(sorted(files.items())))
-    if {MANIFEST, task.editable, *task.manifest.files} != set(files):
+    if {MANIFEST, *task.editable, *task.manifest.files} != set(files):
         raise TaskError(f"{MANIFEST} and the task disagree on its files")
     for name in task.tiers:
         task.genesis_script(name)
     for scale in task.manifest.scales.values():
-        read_constants(task.files[task.editable].decode(), scale.constants)
+        read_constants(task.files[task.editable[0]].decode(), scale.constants)
     return task

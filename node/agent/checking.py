@@ -56,7 +56,7 @@ def check_proposal(proposal: Proposal, view: ResearchView) -> Checked:
         same = digest == source_digest(view.head_source)
     except SourceError as error:
         raise RejectedError(error.reason) from error
-    missing = set(view.entry) - _functions(proposal.source)
+    missing = set(view.entry) - _functions(proposal.source) if view.entry else set()
     if missing:
         raise RejectedError(f"the script does not define {min(missing)}() at its top level")
     if same:

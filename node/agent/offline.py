@@ -30,13 +30,16 @@ import trio
 from node.agent.beliefs import DUE_UNITS, Beliefs, effect_units
 from node.agent.catalogue import (
     STRUCTURAL,
-    Edit,
+    AnyEdit,
+    Document,
+    Files,
     NotApplicableError,
-    Script,
     apply_edits,
     bundle_change,
-    constant_edits,
     find_edits,
+    read_document,
+    structural_edits,
+    value_edits,
 )
 from node.agent.catalogue.constants import CONSTANTS, STEPS, constant_edit
 from node.agent.proposal import (
@@ -78,7 +81,7 @@ class _Candidate:
     """Edits that are tried together, with the category under which they are counted."""
 
     kind: str
-    edits: tuple[Edit, ...]
+    edits: tuple[AnyEdit, ...]
 
     @property
     def change(self) -> str:
@@ -131,7 +134,7 @@ class OfflineProposer:
         if kept is not None and kept[0] == source:
             return kept[1]
         try:
-            head = _Head(Script.parse(source), normalise(source))
+            head = _Head(read_document(source), normalise(source))
         except (NotApplicableError, SourceError):
             head = None
         self._kept = (source, head)
@@ -141,23 +144,32 @@ class OfflineProposer:
 class _Head:
     """The head's script and the single edits that apply to it, found once per width."""
 
-    def __init__(self, script: Script, normal: NormalSource) -> None:
+    def __init__(self, script: Document, normal: NormalSource) -> None:
         self.script = script
         self.normal = normal
         self._structural = [
-            _Candidate(edit.kind, (edit,)) for edit in STRUCTURAL.values() if self._applies(edit)
+            _Candidate(edit.kind, (edit,))
+            for edit in structural_edits(script)
+            if self._applies(edit)
         ]
         self._widths: dict[int, list[_Candidate]] = {}
 
     def singles(self, width: int) -> list[_Candidate]:
         """Returns every single edit that applies, with the steps of constants up to a width."""
         if width not in self._widths:
-            steps = constant_edits(self.script, width)
+            steps = value_edits(self.script, width)
             constants = [_Candidate(edit.kind, (edit,)) for edit in steps]
             self._widths[width] = self._structural + constants
         return self._widths[width]
 
-    def _applies(self, edit: Edit) -> bool:
+    def lost(self, change: str) -> bool:
+        """Returns whether a change of one file among several has no place here, or is in."""
+        if not isinstance(self.script, Files):
+            return False
+        edits = find_edits(change)
+        return len(edits) == 1 and not self._applies(edits[0])
+
+    def _applies(self, edit: AnyEdit) -> bool:
         try:
             edit.apply(self.script)
         except NotApplicableError:
@@ -247,7 +259,7 @@ class _Search:
         spent = set()
         for change in {e.change for e in self._experiences}:
             gone = change in STRUCTURAL and change not in singles
-            if gone or change in present:
+            if gone or change in present or self._head.lost(change):
                 spent.add(change)
         return frozenset(spent)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run-task")
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), metavar="NAME|PATH")
 @click.option("--tier", default="smoke", show_default=True, help="Size of the experiment.")
 @click.option(
     "--seed",
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> None:
     """Train one script in the sandbox and print its metric.
 
-    PATH is a task's directory, whose genesis script for the tier is trained, or a training script
-    for the built-in task, trained as it is. The same script, tier and seed give the same number to
-    the last digit.
+    PATH is a task's directory, or NAME a built-in task, whose genesis script for the tier is
+    trained; or PATH is a training script for bytes-gpt, trained as it is. The same script, tier and
+    seed give the same number to the last digit.
     """
     require_linux()
     from protocol.schema import printable
@@ -72,13 +72,20 @@ def _what_to_run(path: Path, tier: str) -> tuple[Task, Path, str]:
         TrainerError: The task is not valid.
         click.UsageError: There is no such tier, or the script cannot be read.
     """
+    from trainer.fields import TaskError
     from trainer.task import built_in_directory, load_task
 
-    directory = path if path.is_dir() else built_in_directory()
+    if path.is_dir():
+        directory = path
+    else:
+        try:
+            directory = built_in_directory() if path.exists() else built_in_directory(str(path))
+        except TaskError as error:
+            raise click.UsageError(f"{error}, and {path} does not exist") from error
     task = load_task(directory)
     if tier not in task.tiers:
         raise click.UsageError(f"{task.name} has no tier {tier!r}; it has {', '.join(task.tiers)}")
-    if path.is_dir():
+    if not path.is_file():
         return task, directory, task.genesis_script(tier)
     try:
         return task, directory, path.read_text(encoding="utf-8")

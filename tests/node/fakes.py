@@ -20,7 +20,7 @@ from node import news
 from node.activity import Activity, Work
 from node.agent.proposal import Proposal, Proposer, Rejection, ResearchView
 from node.author import Author
-from node.bench import Bench
+from node.bench import Bench, RunsPairs
 from node.blobs import BlobStore
 from node.desk import Desk
 from node.intake import Intake
@@ -150,11 +150,35 @@ class FakeWire:
         await deliver(node)  # type: ignore[misc]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a fake swarm works on; by default the script whose gains stand in its text.
+
+    Attributes:
+        source: What the lineage starts from.
+        metric: What is measured.
+        make_job: The job of a source and a seed.
+        runner: Runs it; None for a fake runner of each node's own.
+    """
+
+    source: str = GENESIS_SCRIPT
+    metric: Metric = field(default_factory=lambda: Metric("val_bpb", "bits/byte", "min"))
+    make_job: Callable[[str, int], Job] = make_job
+    runner: RunsPairs | None = None
+
+
 class FakeNode:
     """One node of the fake swarm: the node's own parts over the fake wire and the fake runner."""
 
     def __init__(
-        self, path: Path, number: int, wire: FakeWire, genesis: Record, proposer: Proposer | None
+        self,
+        path: Path,
+        number: int,
+        wire: FakeWire,
+        genesis: Record,
+        proposer: Proposer | None,
+        *,
+        subject: Subject,
     ) -> None:
         self.wire = wire
         self.online = True
@@ -163,7 +187,7 @@ class FakeNode:
         self.path.mkdir()
         self.store = RecordStore(self.path / "records.sqlite")
         self.blobs = BlobStore(self.path / "blobs")
-        self.blobs.put(GENESIS_SCRIPT.encode())
+        self.blobs.put(subject.source.encode())
         self.desk = Desk(node_id=self.key.public, store=self.store, blobs=self.blobs, role="agent")
         self.activity = Activity("test", [Work("starting")])
         self.runner = FakeRunner()
@@ -187,7 +211,12 @@ class FakeNode:
             Tools(
                 author=self.author,
                 materials=self.materials,
-                bench=Bench(self.runner, make_job, self.key, body.policy.cost_ratio_permille),
+                bench=Bench(
+                    subject.runner or self.runner,
+                    subject.make_job,
+                    self.key,
+                    body.policy.cost_ratio_permille,
+                ),
                 claims=self.desk.claims,
                 activity=self.activity,
                 logs=TrialLogs(self.path / "trial-logs"),
@@ -233,15 +262,16 @@ class FakeNode:
             nursery.start_soon(self.researcher.work, 0)
 
 
-def found(policy: Policy = DEMO) -> tuple[Record, bytes]:
+def found(policy: Policy = DEMO, subject: Subject | None = None) -> tuple[Record, bytes]:
     """A genesis by the first node, and its envelope."""
+    subject = subject or Subject()
     body = Genesis(
         name="fake",
         task=TaskRef("fake", bytes(32), "trusted"),
         tier="smoke",
-        metric=Metric("val_bpb", "bits/byte", "min"),
+        metric=subject.metric,
         data=(),
-        source=blob_digest(GENESIS_SCRIPT.encode()),
+        source=blob_digest(subject.source.encode()),
         policy=policy,
         nonce=bytes(16),
     )
@@ -252,13 +282,18 @@ def found(policy: Policy = DEMO) -> tuple[Record, bytes]:
 
 @contextlib.asynccontextmanager
 async def fake_swarm(
-    path: Path, proposers: list[Proposer | None], policy: Policy = DEMO
+    path: Path,
+    proposers: list[Proposer | None],
+    policy: Policy = DEMO,
+    subject: Subject | None = None,
 ) -> AsyncIterator[list[FakeNode]]:
     """Run one node a proposer."""
-    genesis, _ = found(policy)
+    subject = subject or Subject()
+    genesis, _ = found(policy, subject)
     wire = FakeWire()
     wire.nodes = [
-        FakeNode(path, number, wire, genesis, proposer) for number, proposer in enumerate(proposers)
+        FakeNode(path, number, wire, genesis, proposer, subject=subject)
+        for number, proposer in enumerate(proposers)
     ]
     async with trio.open_nursery() as nursery:
         wire.nursery = nursery

@@ -12,6 +12,7 @@ from node.errors import NodeError, UsageError
 from node.git_export import Exported, export_lineage
 from node.home import Home
 from node.offline import fold_home
+from protocol.sources import join_files
 from tests.node.scripted import GENESIS_SCRIPT, ScriptedSwarm
 from tests.swarm.helpers import key, steady
 
@@ -230,3 +231,17 @@ def test_the_command(tmp_path: Path) -> None:
         lineage, ["export", "--home", str(home.root), str(tmp_path / "a")], standalone_mode=False
     )
     assert result.output.startswith("3 new commits of 3; main is ")
+
+
+def test_several_files_are_written_under_their_names(tmp_path: Path) -> None:
+    swarm = ScriptedSwarm()
+    files = {"email.md": "Hello\n", "page.toml": "x = 1\n"}
+    swarm.scripts = {"several": join_files(files)}
+    swarm.members(4)
+    swarm.merged("several", key(1), VERIFIERS, steady(GAIN, 8))
+    repository = tmp_path / "repository"
+    export(swarm.write(tmp_path / "home"), repository)
+    written = {file.name: file.read_text() for file in repository.glob("*.*") if file.is_file()}
+    assert written == files
+    assert git(repository, "status", "--porcelain") == ""
+    git(repository, "fsck", "--strict")

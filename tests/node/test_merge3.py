@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from node.merge3 import Conflict, Merged, MergeUnavailableError, describe_change, merge_scripts
+from node.merge3 import Conflict, Merged, MergeUnavailableError, describe_script, merge_scripts
 from swarm.source import SourceError
 
 BASE = """\
@@ -141,9 +141,9 @@ def test_without_git_nothing_is_merged(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_change_in_words() -> None:
-    assert describe_change(BASE, BASE.replace("0.1", "0.5").replace("64", "32")) == (
+    assert describe_script(BASE, BASE.replace("0.1", "0.5").replace("64", "32")) == (
         "RATE=0.5, WIDTH=32"
     )
-    assert describe_change(BASE, BASE.replace("x + 1", "x +\\\n    2")) == (
+    assert describe_script(BASE, BASE.replace("x + 1", "x +\\\n    2")) == (
         "2 lines added, 1 removed"
     )

@@ -73,7 +73,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
 
 def test_an_imported_task_says_what_the_repository_does(imported: Imported) -> None:
     task = imported.task
-    assert (task.name, task.scorer, task.editable) == ("research", "reported", "train.py")
+    assert (task.name, task.scorer, task.editable) == ("research", "reported", ("train.py",))
     assert task.manifest.run == ("train.py",)
     assert set(task.files) == {"task.toml", "train.py", "prepare.py", "program.md"}
     tier = task.tiers["standard"]

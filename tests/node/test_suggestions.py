@@ -4,10 +4,12 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from node.cli.propose import propose
+from node.cli.propose import _read_source, propose
 from node.control import serve_control
 from node.errors import NodeError, UsageError
 from node.home import Home
+from node.suggestions import _completed
+from protocol.sources import join_files, split_files
 from tests.node.fakes import GENESIS_SCRIPT, FakeNode, ListedProposer, fake_swarm, script, until
 from tests.node.test_research import BIG, statuses, virtually
 
@@ -125,3 +127,27 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         propose, ["--home", str(tmp_path), str(file)], standalone_mode=False
     )
     assert isinstance(result.exception, UsageError)
+
+
+def test_several_files_are_one_change_and_those_left_alone_are_the_heads(tmp_path: Path) -> None:
+    page, note = tmp_path / "page.toml", tmp_path / "note.md"
+    page.write_bytes(b"x = 2\r\n")
+    note.write_text("Hello")
+    head = join_files({"note.md": "Hi\n", "page.toml": "x = 1\n"})
+    assert split_files(_completed(head, _read_source((page,)))) == {
+        "note.md": "Hi\n", "page.toml": "x = 2\n",
+    }  # fmt: skip
+    assert split_files(_completed(head, _read_source((page, note)))) == {
+        "note.md": "Hello\n", "page.toml": "x = 2\n",
+    }  # fmt: skip
+    # One script is taken as it is, whatever its file is called.
+    script = tmp_path / "mine.txt"
+    script.write_text("RATE = 1\n")
+    assert _completed("RATE = 2\n", _read_source((script,))) == "RATE = 1\n"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "note.md").write_text("")
+    with pytest.raises(UsageError, match="same name"):
+        _read_source((note, tmp_path / "more" / "note.md"))
+    page.write_text("=== note.md ===\n")
+    with pytest.raises(UsageError, match="begin another file"):
+        _read_source((page, note))

@@ -12,7 +12,7 @@ import protocol
 FOLDER = Path(protocol.__file__).parent
 ALLOWED = {
     "ast", "collections", "cryptography", "dataclasses", "enum", "hashlib", "msgpack", "protocol",
-    "struct", "threading", "typing", "warnings",
+    "re", "struct", "threading", "typing", "warnings",
 }  # fmt: skip
 FORBIDDEN = ("trio", "torch", "libp2p", "sqlite3", "apsw", "numpy", "asyncio")
 

@@ -10,8 +10,8 @@ from trainer import manifest, scales
 from trainer.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
-TAKES = {"text", "texts", "choice", "integer", "integers", "table"}
-TABLES = {"metric", "vocabulary", "data", "tiers", "scales"}
+TAKES = {"text", "texts", "one_or_more", "choice", "integer", "integers", "table"}
+TABLES = {"metric", "vocabulary", "data", "tiers", "scales", "live"}
 INLINE = {"kind", "amount", "context", "windows", "probes"}
 
 

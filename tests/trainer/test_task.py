@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.tiny import tiny_task, write_task
+from trainer.checking import check_directory
 from trainer.constants import set_constants
 from trainer.fields import TaskError
 from trainer.job import Budget, TrainerError
@@ -192,3 +193,88 @@ def test_the_editable_script_is_flat_and_its_constants_are_literals() -> None:
         assert isinstance(node.value, ast.Constant)
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert functions >= {"norm", "activation", "init_weights", "make_optimizer", "learning_rate"}
+
+
+SEVERAL = """\
+name = "several"
+editable = ["settings.toml", "model.py"]
+run = ["python", "main.py", "--fast"]
+files = ["main.py"]
+scorer = "reported"
+
+[metric]
+name = "score"
+unit = "points"
+direction = "max"
+
+[tiers.standard]
+budget = { kind = "seconds", amount = 1 }
+tau_micro = 1000
+"""
+
+
+def write_several(directory: Path, manifest: str = SEVERAL) -> Path:
+    (directory / "task.toml").write_text(manifest)
+    (directory / "settings.toml").write_text("rate = 3\n")
+    (directory / "notes.md").write_text("Dear reader,\n")
+    (directory / "model.py").write_text("RATE = 1\n")
+    (directory / "main.py").write_text("import model\n")
+    return directory
+
+
+def test_several_editable_files_are_one_source(tmp_path: Path) -> None:
+    task = load_task(write_several(tmp_path))
+    assert task.editable == ("model.py", "settings.toml")
+    source = task.genesis_script("standard")
+    assert source == "=== model.py ===\nRATE = 1\n=== settings.toml ===\nrate = 3\n"
+    job = task.job("standard", source, 1)
+    assert job.sources() == {"model.py": "RATE = 1\n", "settings.toml": "rate = 3\n"}
+    assert open_bundle(task.bundle()) == task
+    renamed = source.replace("model", "modal")
+    for other in ("RATE = 1\n", renamed, source + "=== z ===\n", "=== z ==="):
+        with pytest.raises(TrainerError):
+            task.job("standard", other, 1).sources()
+
+
+def test_one_file_that_is_not_python_is_a_text_of_one_file(tmp_path: Path) -> None:
+    manifest = SEVERAL.replace('["settings.toml", "model.py"]', '"settings.toml"')
+    task = load_task(write_several(tmp_path, manifest))
+    assert task.genesis_script("standard") == "=== settings.toml ===\nrate = 3\n"
+
+
+JUDGED = SEVERAL.replace("reported", "trusted").replace('"model.py"', '"notes.md"')
+
+
+def test_a_judge_makes_the_metric_trusted(tmp_path: Path) -> None:
+    task = load_task(write_several(tmp_path, JUDGED))
+    assert (task.scorer, task.manifest.scores_model) == ("trusted", False)
+    assert check_directory(tmp_path) == []
+    (tmp_path / "settings.toml").write_text("rate = \n")
+    assert "settings.toml is not valid" in check_directory(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (SEVERAL.replace("reported", "trusted"), "model.py would be run beside it"),
+        (JUDGED.replace('run = ["python", "main.py", "--fast"]', 'entry = ["f"]'), "vocab_size"),
+        (JUDGED.replace("run =", 'entry = ["f"]\nrun ='), r"run and entry exclude .*\(line 4\)"),
+        (SEVERAL.replace('"model.py"]', '"settings.toml"]'), "a list of different plain file name"),
+        (SEVERAL.replace('["settings.toml", "model.py"]', "[]"), "editable must be a list of"),
+        (SEVERAL.replace('["main.py"]', '["main.py", "model.py"]'), "both editable and fixed"),
+        (SEVERAL.replace("1000", "1000\nconstants = { RATE = 2 }"), "need one Python file"),
+        (SEVERAL.replace('"seconds"', '"flops"'), "a budget of kind seconds"),
+        (SEVERAL + '[live]\npage = "x.html"\nvalues = "settings.toml"\n', "x.html is no file"),
+        (SEVERAL + '[live]\npage = "main.py"\n', "live lacks the key values"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, manifest: str, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        load_task(write_several(tmp_path, manifest))
+
+
+def test_a_file_that_would_begin_another_is_refused(tmp_path: Path) -> None:
+    write_several(tmp_path)
+    (tmp_path / "model.py").write_text('"""\n=== settings.toml ===\n"""\n')
+    with pytest.raises(TaskError, match="a line that would begin another file"):
+        load_task(tmp_path)

@@ -1,13 +1,18 @@
-"""Runs a script that is a program of its own and prints its metric.
+"""Runs a program that prints its metric.
 
-This file decides what such a program sees: the task's other files and data below its home
-directory, read-only, and its seed. It refuses to believe what it prints; the node reads the last
-`metric: value` line and shows what it earns as *reproduced*. The process has given up its rights
+This file decides what such a program sees: the task's fixed files and data below its home
+directory, read-only, its seed, and the files that are edited: Python ones as modules (or as the
+program itself), all of them through `swarm_files.read(name)`. It refuses to know what the printed
+number is worth: the word of an edited program is shown as *reproduced*, that of a judge, whose code
+is fixed and which only reads what is edited, as *verified*. The process has given up its rights
 before anything of the program is read.
 """
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import json
 import linecache
 import os
@@ -24,7 +29,7 @@ import trainer
 from trainer.worker.run import derive_seed, seed_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 WORKSPACE: Final = "workspace"
 """Directory beside the worker's code, in which the task's files and data lie."""
@@ -39,7 +44,7 @@ def run(settings: dict[str, Any], script: int) -> None:
 
     Args:
         settings: those of the job.
-        script: descriptor of the editable file.
+        script: descriptor of a JSON object with the edited files by name.
 
     Raises:
         ProgramFailedError: it ended with an exit code other than 0.
@@ -48,28 +53,27 @@ def run(settings: dict[str, Any], script: int) -> None:
     home = pathlib.Path(trainer.__file__).parent.parent / WORKSPACE
     os.lseek(script, 0, os.SEEK_SET)
     with os.fdopen(os.dup(script), "rb") as file:
-        editable = file.read().decode()
+        files = {str(name): str(text) for name, text in json.loads(file.read()).items()}
     seed = int(settings["seed"])
     started, *arguments = json.loads(settings["run"])
-    name = str(settings["editable"])
     _set_environment(home, seed, settings)
     sys.path.insert(0, str(home))
     sys.argv = [started, *arguments]
     seed_libraries(seed)
     _mix_seeds(seed)
-    if started != name:
-        _offer_module(name, editable)
-        editable, name = (home / started).read_text(encoding="utf-8"), started
+    _offer(files)
+    code = files[started] if started in files else (home / started).read_text(encoding="utf-8")
     module = types.ModuleType("__main__")
-    module.__file__ = name
+    module.__file__ = started
     sys.modules["__main__"] = module
-    # Tracebacks in the log show the script's lines, although there may be no such file.
-    linecache.cache[name] = (len(editable), None, editable.splitlines(True), name)
+    _remember_lines(started, code)
     try:
-        exec(compile(editable, name, "exec"), module.__dict__)  # noqa: S102
+        exec(compile(code, started, "exec"), module.__dict__)  # noqa: S102
     except SystemExit as end:
         if end.code not in (None, 0):
-            raise ProgramFailedError(f"ended with exit code {end.code}") from end
+            # A text is what `sys.exit("why")` says.
+            why = end.code if isinstance(end.code, str) else f"ended with exit code {end.code}"
+            raise ProgramFailedError(why) from end
 
 
 def _set_environment(home: pathlib.Path, seed: int, settings: dict[str, Any]) -> None:
@@ -79,13 +83,46 @@ def _set_environment(home: pathlib.Path, seed: int, settings: dict[str, Any]) ->
     os.chdir(home)
 
 
-def _offer_module(name: str, source: str) -> None:
-    """Makes the editable file importable, where another file is the one that is run."""
-    module = types.ModuleType(name.removesuffix(".py"))
-    module.__file__ = name
-    sys.modules[module.__name__] = module
-    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-    exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102
+class _Edited(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the edited Python files, which lie in no directory."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+
+    def find_spec(
+        self,
+        fullname: str,
+        _path: Sequence[str] | None,
+        _target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        if f"{fullname}.py" not in self._files:
+            return None
+        return importlib.util.spec_from_loader(fullname, self)
+
+    def create_module(
+        self,
+        spec: importlib.machinery.ModuleSpec,  # noqa: ARG002 - the loader's interface has it
+    ) -> types.ModuleType | None:
+        return None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        name = f"{module.__name__}.py"
+        module.__file__ = name
+        _remember_lines(name, self._files[name])
+        exec(compile(self._files[name], name, "exec"), module.__dict__)  # noqa: S102
+
+
+def _offer(files: Mapping[str, str]) -> None:
+    """Makes the edited files importable and readable."""
+    sys.meta_path.insert(0, _Edited(files))
+    reader = types.ModuleType("swarm_files")
+    reader.__dict__.update(read=lambda name: files[name], names=lambda: sorted(files))
+    sys.modules["swarm_files"] = reader
+
+
+def _remember_lines(name: str, code: str) -> None:
+    """Lets tracebacks in the log show a file's lines, although there may be no such file."""
+    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
 
 
 def _mix_seeds(seed: int) -> None:

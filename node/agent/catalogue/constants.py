@@ -13,10 +13,12 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from node.agent.catalogue.edit import Edit
-from node.agent.catalogue.script import NotApplicableError, Number, Script
+from node.agent.catalogue.script import NotApplicableError, Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from node.agent.catalogue.numbers import Number
 
 Scale = Literal["log", "complement", "count", "width", "heads"]
 
@@ -184,6 +186,10 @@ CONSTANTS: Final[Mapping[str, Constant]] = {
     ),
 }
 
+_FAR: Final = 1e3
+"""How far, as a factor, a constant may go whose value here is outside of the usual range: its name
+is known, but another script means something else by it."""
+
 _UNKNOWN: Final = Constant(
     "constant",
     "log",
@@ -240,7 +246,8 @@ def constant_edit(name: str, value: Number, previous: Number | None = None) -> E
         constants = script.constants()
         if name not in constants:
             raise NotApplicableError(f"the script has no constant {name}")
-        allowed = value == 0 or constant.low <= value <= constant.high
+        here = _here(name, constants[name])
+        allowed = value == 0 or here.low <= value <= here.high
         if not allowed or not _fits({**constants, name: value}):
             raise NotApplicableError(f"{value!r} is no value for {name}")
         if constants[name] == value:
@@ -273,12 +280,14 @@ def distance(name: str, a: Number, b: Number) -> float:
 
 def _step(name: str, constants: Mapping[str, Number], factor: float) -> Number | None:
     """Returns the value one step away, rounded as a person would write it, or None."""
-    constant = CONSTANTS.get(name, _UNKNOWN)
     old = constants[name]
+    constant = _here(name, old)
     value: Number
     match constant.scale:
-        case "log" if isinstance(old, int) and constant is _UNKNOWN:
+        case "log" if isinstance(old, int) and constant.kind == _UNKNOWN.kind:
             value = round(old * factor)
+            if value == old:
+                value = old + (1 if factor > 1.0 else -1)
         case "log":
             # From zero the first step is a usual value, others are steps around that.
             value = _rounded(old * factor) if old else _rounded(constant.start * factor / 2.0)
@@ -298,6 +307,19 @@ def _step(name: str, constants: Mapping[str, Number], factor: float) -> Number |
     if not constant.low <= value <= constant.high or not _fits({**constants, name: value}):
         return None
     return value
+
+
+def _here(name: str, value: Number) -> Constant:
+    """Returns what is known of a constant in a script where it has this value.
+
+    A value outside of the usual range shows that the script means something of its own by the name.
+    It is then stepped like an unknown constant, on a logarithmic scale, on its side of zero.
+    """
+    known = CONSTANTS.get(name, _UNKNOWN)
+    if value == 0 or known.low <= value <= known.high:
+        return known
+    far = sorted((value / _FAR, value * _FAR))
+    return dataclasses.replace(known, kind=_UNKNOWN.kind, scale="log", low=far[0], high=far[1])
 
 
 def _rounded(value: float) -> float:

@@ -14,6 +14,8 @@ from node.agent.catalogue.script import NotApplicableError, Script
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from node.agent.catalogue.files import Files
+
 OUTPUT_LAYERS: Final = '("attention.out.weight", "mlp.down.weight")'
 """Names of the matrices that write into the residual stream, as a script spells them."""
 
@@ -39,12 +41,14 @@ class Edit:
     expected_effect: str
     transform: Callable[[Script], Script]
 
-    def apply(self, script: Script) -> Script:
+    def apply(self, script: Script | Files) -> Script:
         """Returns the changed script.
 
         Raises:
             NotApplicableError: the script has no place for the edit, or would stay as it is.
         """
+        if not isinstance(script, Script):
+            raise NotApplicableError("this edit is for one Python script")
         try:
             changed = self.transform(script)
         except RecursionError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import libcst as cst
 
+from node.agent.catalogue.numbers import Number, number_of
 from node.agent.proposal import AgentError
 from protocol.syntax import parse_tree
 from swarm.source import SourceError, normalise
@@ -22,7 +23,6 @@ from swarm.source import SourceError, normalise
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Number: TypeAlias = int | float
 _Statement: TypeAlias = cst.SimpleStatementLine | cst.BaseCompoundStatement
 _Definition = TypeVar("_Definition", cst.FunctionDef, cst.ClassDef)
 
@@ -70,17 +70,22 @@ class Script:
     # Constants
 
     def constants(self) -> dict[str, Number]:
-        """Returns the top-level constants: upper-case names bound to plain numbers."""
+        """Returns the top-level constants: upper-case names bound to numbers.
+
+        A number may be written as a product or power of plain ones, such as `2**19`.
+        """
         found: dict[str, Number] = {}
         for statement in self.module.body:
             name = _constant_name(statement)
             if name is None:
                 continue
             try:
-                value = ast.literal_eval(parse_tree(_constant_value(statement), "eval"))
+                tree = parse_tree(_constant_value(statement), "eval")
             except (ValueError, SyntaxError):
                 continue
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            assert isinstance(tree, ast.Expression)
+            value = number_of(tree.body)
+            if value is not None:
                 found[name] = value
         return found
 

@@ -95,6 +95,7 @@ def test_constants_stay_in_their_bounds_and_keep_their_comments() -> None:
 
 def test_edits_bring_their_constants_to_the_top_where_they_can_be_tuned() -> None:
     script = apply_edits(GENESIS, find_edits("optimizer:muon + positions:rope"))
+    assert isinstance(script, Script)
     first_function = script.code.index("\ndef ")
     for name in ("MUON_RATE", "MUON_MOMENTUM", "MUON_STEPS", "ROPE_BASE"):
         assert script.code.index(f"\n{name} = ") < first_function
