@@ -25,7 +25,7 @@ import trio
 from benchmarks.lone import Lineage, RandomChoice, Searches
 from benchmarks.outcomes import Measured, Outcomes, open_outcomes
 from benchmarks.report import OUT, Figure, figure, line, write
-from node.agent.catalogue import Script, apply_edits, find_edits
+from node.agent.catalogue import Document, Script, apply_edits, find_edits
 from node.agent.offline import OfflineProposer
 from trainer.job import MICRO
 from trainer.task import built_in_task
@@ -82,7 +82,7 @@ def hand_scripts(genesis: str) -> list[str]:
     """The stack found by hand, at each of its learning rates."""
     scripts = []
     for rate in HAND_RATES:
-        script = Script.parse(genesis)
+        script: Document = Script.parse(genesis)
         # A proposal holds three edits at most; this is many.
         for change in (*HAND, rate):
             edits = find_edits(change)
