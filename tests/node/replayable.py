@@ -82,6 +82,8 @@ class Replayable:
                 child=arm(PARENT_MICRO - gain_micro),
                 genesis_cpu_ms=5_500,
                 genesis_memory_kib=300_000,
+                genesis_wall_ms=6_000,
+                genesis_tokens=300_000,
                 device="",
                 runtime="",
             )
