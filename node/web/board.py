@@ -5,6 +5,7 @@ from what it said before. It refuses to know HTTP, and it never waits: a large l
 in slices, between which the caller lets others run.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -213,22 +214,29 @@ class Board:
         if ledger.root.metric_micro is not None and head.metric_micro is not None:
             gain = rows.unit(ledger.metric.gain_micro(ledger.root.metric_micro, head.metric_micro))
         connected = () if running is None else running.peers
+        half = rows.half_width(deviation, head.trials)
+        baseline_half = rows.half_width(deviation, self._root_pairs())
         return {
             "head": {
                 "id": head.id.hex(),
                 "title": head.title,
                 "depth": head.depth,
                 "val_bpb": value,
-                "half_width": rows.half_width(deviation, head.trials),
+                "half_width": half,
             },
             "baseline_val_bpb": baseline,
+            "baseline_half_width": baseline_half,
             "gain": gain,
+            "gain_half_width": None
+            if gain is None or half is None or baseline_half is None
+            else math.hypot(half, baseline_half),
             "seed_deviation": deviation,
             "counts": self._counts(),
             "compute": {
                 "cpu_s": round(sum(item.cpu_ms for item in self.facts.values()) / 1000),
                 "trials": sum(item.trials for item in self.facts.values()),
             },
+            "cost": None if running is None else rows.cost_row(running.agent),
             "records": len(ledger),
             "members": len(ledger.members),
             "peers": rows.peer_rows(
@@ -238,6 +246,11 @@ class Board:
             if running is None
             else [rows.work_row(work) for work in running.activity.workers],
         }
+
+    def _root_pairs(self) -> int:
+        """Pairs that measured the genesis script, as somebody's parent."""
+        root = self.source.ledger().root.id.hex()
+        return sum(item.row["pairs"] for item in self.facts.values() if item.row["parent"] == root)
 
     def state(self) -> dict[str, Any]:
         """Everything about the swarm except its hypotheses and entries."""

@@ -24,7 +24,7 @@ Row: TypeAlias = dict[str, Any]
 POINT_COLUMNS: Final = (
     "id", "title", "author", "parent", "entry", "status", "val_bpb", "gain", "gain_low",
     "gain_high", "screened_gain", "pairs", "verifiers", "category", "proposer", "device",
-    "cpu_s", "memory_gb", "created_ms", "claimed_ms", "decided_ms", "merged_ms",
+    "cpu_s", "memory_gb", "created_ms", "claimed_ms", "verifying_ms", "decided_ms", "merged_ms",
 )  # fmt: skip
 """What a hypothesis's row holds, in the order of the columns of `/api/v1/points`."""
 
@@ -102,6 +102,9 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         "memory_gb": round(_peak_kib(body for _, body in trials) / _KIB_PER_GB, 3),
         "created_ms": item.created_ms,
         "claimed_ms": max((record.created_ms for record, _ in screens), default=None),
+        "verifying_ms": min(
+            (record.created_ms for record, body in trials if body.purpose == "verify"), default=None
+        ),
         "decided_ms": decided_ms,
         "merged_ms": merged_ms,
     }
@@ -156,12 +159,14 @@ def agent_rows(ledger: Ledger, facts: Iterable[Facts]) -> list[Row]:
         refuted[item.row["author"]] += item.row["status"] == "refuted"
         verified.update(item.verified_by)
     gains = {author.hex(): gain_micro for author, gain_micro in merged_gains(ledger).items()}
+    spread = _merged_half_widths(ledger)
     entries = Counter(entry.author.hex() for entry in ledger.lineage() if entry.hypothesis)
     rows: list[Row] = [
         {
             "id": author,
             "member": ledger.is_member(bytes.fromhex(author)),
             "merged_gain": unit(gains.get(author, 0)),
+            "merged_half_width": spread.get(author),
             "entries": entries[author],
             "hypotheses": proposed[author],
             "refuted": refuted[author],
@@ -170,6 +175,32 @@ def agent_rows(ledger: Ledger, facts: Iterable[Facts]) -> list[Row]:
         for author in proposed.keys() | verified.keys()
     ]
     return sorted(rows, key=lambda row: (-row["merged_gain"], -row["pairs_verified"], row["id"]))
+
+
+def _merged_half_widths(ledger: Ledger) -> dict[str, float]:
+    """Half of the interval of what each author gained, by its key in hexadecimal.
+
+    Entries are measured on seeds of their own, so their intervals add in quadrature.
+    """
+    squares: dict[str, float] = {}
+    for entry in ledger.lineage():
+        if entry.hypothesis is None or entry.low_micro is None or entry.high_micro is None:
+            continue
+        credited = {entry.author} | {ledger.entries[parent].author for parent in entry.parents[1:]}
+        half = (entry.high_micro - entry.low_micro) / 2e6 / len(credited)
+        for author in credited:
+            squares[author.hex()] = squares.get(author.hex(), 0.0) + half * half
+    return {author: math.sqrt(square) for author, square in squares.items()}
+
+
+def cost_row(agent: Mapping[str, Any]) -> Row | None:
+    """What this node's language model has cost, from its agent's status; None without one.
+
+    No record carries money, so of other nodes nothing is known.
+    """
+    if "usd" not in agent:
+        return None
+    return {"usd": agent["usd"], "usd_today": agent["usd_today"], "model": agent["model"]}
 
 
 def swarm_row(ledger: Ledger) -> Row:

@@ -90,6 +90,13 @@ def prometheus(state: Mapping[str, Any]) -> str:
         "CPU time of all trials known.",
         ("", state["compute"]["cpu_s"]),
     )
+    cost = state["cost"]
+    metric(
+        "agent_cost_usd",
+        "counter",
+        "What this node's language model has cost, in US dollars.",
+        ("", None if cost is None else cost["usd"]),
+    )
     metric("trials", "gauge", "Trials known.", ("", state["compute"]["trials"]))
     return "\n".join(lines) + "\n"
 

@@ -45,6 +45,47 @@ def test_the_page_shows_the_swarm(visitor: Visitor, live: LiveScene) -> None:
     expect(page.locator("#records tbody tr")).to_have_count(merged)
 
 
+def test_every_measured_gain_has_its_interval(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    spread = re.compile(r"[+−]\d\.\d{4} ± \d\.\d{4}")
+    expect(page.locator("#head-story")).to_have_text(spread)
+    expect(page.locator("#head-interval")).to_have_text(re.compile(r"± \d\.\d{4}"))
+    depth = live.scene.ledger.head.depth
+    expect(page.locator("#tree .tree-meta").filter(has_text=spread)).to_have_count(depth + 1)
+    rows = page.locator("#records tbody tr")
+    expect(rows.filter(has_text=spread)).to_have_count(rows.count())
+    expect(page.locator("#agents tbody tr").filter(has_text=spread).first).to_be_visible()
+    page.locator("#chart").focus()
+    while "over" not in (page.locator("#tip").text_content() or ""):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#tip")).to_have_text(spread)
+
+
+def test_the_tiles_say_what_was_spent(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    tiles = page.locator("#tiles .tile")
+    expect(tiles.locator("dt")).to_have_text(
+        ["Baseline", "Hypotheses", "Merged", "Refuted", "Crashed", "Peers", "Compute", "Cost"]
+    )
+    expect(tiles.last).to_contain_text("no paid model here")
+
+    def spend(scene: Scene) -> None:
+        scene.agent |= {"mode": "claude", "model": "m", "usd": 12.345, "usd_today": 0.5}
+
+    live.change(spend)
+    expect(tiles.last).to_contain_text("$12.35")
+    expect(tiles.last).to_contain_text("$0.50 today")
+
+
+def test_what_happens_is_told_step_by_step(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    live.change(merge_one)
+    expect(page.locator("#feed li").first).to_contain_text("merged")
+    kinds = page.locator("#feed .feed-kind").all_text_contents()[::-1]
+    steps = ["proposed", "claimed", "verifying", "verified", "merged"]
+    assert [kind for kind in kinds if kind in steps][-5:] == steps
+
+
 def test_a_merge_shows_within_two_seconds(visitor: Visitor, live: LiveScene) -> None:
     page = visitor.open(live.url)
     expect(page.locator("#link")).to_have_attribute("data-link", "live")

@@ -3,11 +3,11 @@
 
 import uPlot from "./vendor/uPlot.js";
 import { byId, h, put, say, segments } from "./dom.js";
-import { STATUS_WORDS, clock, count, gain, inert, short, spent, value } from "./text.js";
+import { STATUS_WORDS, clock, count, gainAndHalf, inert, short, spent, value } from "./text.js";
 
 const GROUPS = [
   ["merged", "Merged", ["merged"]],
-  ["verified", "Verified", ["verified"]],
+  ["verified", "Verified, not on the path", ["verified"]],
   ["claimed", "Claimed, not verified yet", ["claimed", "undecided", "stale", "proposed"]],
   ["refuted", "Refuted", ["refuted"]],
   ["parked", "Parked", ["parked"]],
@@ -79,7 +79,7 @@ export class Chart {
     const points = rows.map((row, index) => {
       const entry = onPath.get(row.id);
       const at = entry ? x(before(entry.merged_ms), entry.merged_ms) : x(index + 1, row.created_ms);
-      return { row, x: at, y: entry ? entry.val_bpb : row.val_bpb, group: GROUP_OF[row.status] ?? "claimed", labelled: Boolean(entry) };
+      return { row, x: at, y: entry ? entry.val_bpb : row.val_bpb, group: row.status === "merged" && !entry ? "verified" : GROUP_OF[row.status] ?? "claimed", labelled: Boolean(entry) };
     });
     const end = this.mode === "time" ? Math.max(1, (this.store.asOfMs - start) / 1000) : x(rows.length, 0);
     this.end = rows.length ? Math.max(end, 1) : 1;
@@ -202,7 +202,7 @@ export class Chart {
     for (const group of DRAW_ORDER.slice(0, -1)) this.drawGroup(ctx, group, drawn.get(group), scale);
     this.drawLine(ctx, px, py, scale);
     this.drawGroup(ctx, "merged", drawn.get("merged"), scale);
-    if (!this.hidden.has("merged")) this.drawLabels(ctx, drawn.get("merged"), bbox, scale);
+    if (!this.hidden.has("merged")) this.drawLabels(ctx, drawn.get("merged"), plot, scale);
     if (this.chosen >= 0) this.drawRing(ctx, this.points[this.chosen], scale);
     ctx.restore();
   }
@@ -283,7 +283,8 @@ export class Chart {
     ctx.stroke();
   }
 
-  drawLabels(ctx, points, bbox, scale) {
+  drawLabels(ctx, points, { bbox, valToPos }, scale) {
+    const px = (x) => valToPos(x, "x", true), py = (y) => valToPos(y, "y", true);
     ctx.font = `500 ${11.5 * scale}px ${FONT}`;
     ctx.textBaseline = "alphabetic";
     ctx.textAlign = "left";
@@ -304,6 +305,7 @@ export class Chart {
         [right, point.py - height - 6 * scale]];
       const spot = spots.find(([x, y]) => x > bbox.left && x + width < bbox.left + bbox.width && y > bbox.top - 4 * scale
         && y + height < bbox.top + bbox.height
+        && this.steps.every((step, index) => !crossesStep(x, y, width, height, index ? px(this.steps[index - 1].x) : px(0), px(step.x), index ? py(this.steps[index - 1].y) : py(step.y), py(step.y)))
         && taken.every((box) => x > box[0] + box[2] + 6 || x + width + 6 < box[0] || y > box[1] + box[3] || y + height < box[1]));
       if (!spot) continue;
       taken.push([spot[0], spot[1], width, height]);
@@ -372,7 +374,7 @@ export class Chart {
     put(this.tip,
       h("strong", { dir: "auto" }, inert(row.title, 120)),
       h("span", { class: "tip-line" }, h("span", { class: "mark", "data-status": point.group }), `${STATUS_WORDS[row.status] ?? row.status} · ${value(row.val_bpb)}`),
-      h("span", { class: "tip-line" }, `gain ${gain(row.gain ?? row.screened_gain)}${row.pairs ? ` over ${row.pairs} pairs` : ", by its author"}`),
+      h("span", { class: "tip-line" }, `gain ${gainAndHalf(row)}${row.pairs ? ` over ${row.pairs} pairs` : ", by its author"}`),
       h("span", { class: "tip-line" }, `${short(row.author)} · ${clock(row.created_ms)}`));
     const scale = devicePixelRatio || 1;
     const area = this.box.getBoundingClientRect();
@@ -403,4 +405,11 @@ export class Chart {
       if (this.zoomed) this.reset();
     }
   }
+}
+
+/** Whether a label's box lies across the line's way from one step to the next: along, then down. */
+function crossesStep(x, y, width, height, fromX, toX, fromY, toY) {
+  const along = y < fromY && y + height > fromY && x < toX && x + width > fromX;
+  const down = x < toX && x + width > toX && y < Math.max(fromY, toY) && y + height > Math.min(fromY, toY);
+  return along || down;
 }

@@ -1,7 +1,7 @@
 // The drawer: everything about one hypothesis, entry or peer. Its address can be shared.
 
 import { byId, h, put, svg } from "./dom.js";
-import { STATUS_WORDS, ago, count, gain, inert, moment, short, spent, value } from "./text.js";
+import { STATUS_WORDS, ago, count, gain, gainAndHalf, inert, moment, short, spent, value } from "./text.js";
 import { chip, person } from "./person.js";
 import { diffView } from "./diff.js";
 
@@ -83,10 +83,11 @@ export class Detail {
   hypothesis(about) {
     const parent = this.store.entries.get(about.parent);
     const parentLink = parent?.hypothesis ? h("a", { href: `#/entry/${parent.id}`, dir: "auto" }, inert(parent.title, 80)) : "the genesis script";
+    const { policy } = this.store.state.swarm;
     const facts = [
       ["Gain", gain(about.gain ?? about.screened_gain), about.gain_low === null ? (about.pairs ? "" : "by its author") : `${gain(about.gain_low)} to ${gain(about.gain_high)}`],
       ["Value", value(about.val_bpb), this.store.state.swarm.metric.unit],
-      ["Evidence", about.evidence >= 1e6 ? "> 10⁶" : about.evidence >= 100 ? count(about.evidence) : about.evidence.toFixed(2), `${about.pairs} pairs`],
+      ["Evidence", about.evidence >= 1e6 ? "> 10⁶" : about.evidence >= 100 ? count(about.evidence) : about.evidence.toFixed(2), `${about.pairs} pairs; ${count(1e6 / policy.alpha_ppm)} verifies`],
       ["Cost", spent(about.cpu_s), "CPU, both arms"],
     ];
     return [
@@ -122,11 +123,12 @@ export class Detail {
 
   trials(about) {
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Trials" }, h("table", {},
-      h("thead", {}, h("tr", {}, [["By", ""], ["Purpose", ""], ["Pair", "number"], ["Parent", "number"], ["Child", "number"], ["Gain", "number"], ["CPU", "number"]].map(([label, kind]) => h("th", { scope: "col", class: kind }, label)))),
+      h("thead", {}, h("tr", {}, [["By", ""], ["Purpose", ""], ["Pair", "number"], ["Seed", "seed"], ["Parent", "number"], ["Child", "number"], ["Gain", "number"], ["CPU", "number"]].map(([label, kind]) => h("th", { scope: "col", class: kind }, label)))),
       h("tbody", {}, about.trials.map((trial) => h("tr", { title: `seed ${trial.seed} on ${inert(trial.device, 200)}` },
         h("td", {}, person(trial.author)),
         h("td", {}, `${trial.purpose}${trial.counted ? ", counted" : ""}`),
-        h("td", { class: "number" }, String(trial.pair)),
+        h("td", { class: "number" }, String(trial.pair + 1)),
+        h("td", { class: "seed quiet" }, `${trial.seed.slice(0, 8)}${trial.seed.length > 8 ? "…" : ""}`),
         h("td", { class: "number" }, trial.parent.val_bpb === null ? trial.parent.status : value(trial.parent.val_bpb)),
         h("td", { class: "number" }, trial.child.val_bpb === null ? trial.child.status : value(trial.child.val_bpb)),
         h("td", { class: "number" }, h("span", { class: trial.gain > 0 ? "gain" : "" }, gain(trial.gain))),
@@ -138,7 +140,7 @@ export class Detail {
     const agent = this.store.state.agents.find((item) => item.id.startsWith(id));
     const whole = peer?.id ?? agent?.id ?? id;
     const facts = [];
-    if (agent) facts.push(["Merged gain", gain(agent.merged_gain), `${agent.entries} merges`], ["Tried", count(agent.hypotheses), `${agent.refuted} refuted`], ["Verified", count(agent.pairs_verified), "pairs for others"]);
+    if (agent) facts.push(["Merged gain", gain(agent.merged_gain), `${agent.merged_half_width ? `± ${value(agent.merged_half_width)}, ` : ""}${agent.entries} merges`], ["Tried", count(agent.hypotheses), `${agent.refuted} refuted`], ["Verified", count(agent.pairs_verified), "pairs for others"]);
     if (peer) facts.push(["State", peer.alive ? peer.state || peer.role || "connected" : "gone", ago(peer.seen_ms, this.store.nowMs())]);
     const own = this.store.ordered().filter((row) => row.author === whole).reverse().slice(0, 50);
     return this.frame(`Peer ${short(whole)}`, [
@@ -146,7 +148,7 @@ export class Detail {
       peer ? h("p", { class: "quiet" }, [inert(peer.device, 200), peer.version ? `version ${inert(peer.version, 32)}` : "", peer.sandbox ? `sandbox ${inert(peer.sandbox, 32)}` : "", peer.head ? `head ${short(peer.head)}` : ""].filter(Boolean).join(" · ")) : null,
       facts.length ? h("dl", { class: "facts" }, facts.map(([label, big, small]) => h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, small)))) : h("p", { class: "quiet" }, "Nothing is known of this peer here."),
       own.length ? h("section", {}, h("h3", {}, "Latest hypotheses"), h("ul", { class: "plain" }, own.map((row) => h("li", {},
-        chip(row.status, STATUS_WORDS[row.status]), " ", h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), " ", h("span", { class: "number quiet" }, gain(row.gain ?? row.screened_gain)))))) : null,
+        chip(row.status, STATUS_WORDS[row.status]), " ", h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), " ", h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
     ]);
   }
 }

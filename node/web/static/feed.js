@@ -1,7 +1,7 @@
 // What runs now, and what happened last.
 
 import { byId, h, put, say } from "./dom.js";
-import { clock, gain, inert, short } from "./text.js";
+import { clock, gain, gainAndHalf, inert, short } from "./text.js";
 import { person } from "./person.js";
 
 const SHOWN = 60;
@@ -55,7 +55,7 @@ export class Feed {
   }
 
   feedItem({ kind, at, row }, fresh) {
-    const extra = { claimed: gain(row.screened_gain), verified: gain(row.gain), merged: gain(row.gain), refuted: gain(row.gain) }[kind];
+    const extra = { claimed: gain(row.screened_gain), verified: gainAndHalf(row), merged: gainAndHalf(row), refuted: gainAndHalf(row) }[kind];
     return h("li", { class: fresh ? "fresh" : "" },
       h("time", { class: "quiet number" }, clock(at)),
       h("span", { class: "feed-kind", "data-status": kind }, kind),
@@ -69,6 +69,7 @@ function moments(row) {
   if (row.status === "crashed") found.push(["crashed", row.claimed_ms]);
   else if (row.status === "screened_out") found.push(["dropped", row.claimed_ms]);
   else if (row.claimed_ms) found.push(["claimed", row.claimed_ms]);
+  if (row.verifying_ms) found.push(["verifying", row.verifying_ms]);
   if (row.decided_ms) found.push([row.status === "refuted" ? "refuted" : "verified", row.decided_ms]);
   if (row.merged_ms) found.push(["merged", row.merged_ms]);
   return found;

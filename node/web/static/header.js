@@ -1,7 +1,7 @@
 // The header, the head's value and the tiles.
 
 import { byId, h, put, say } from "./dom.js";
-import { ago, clock, count, gain, inert, moment, short, spent, value } from "./text.js";
+import { ago, clock, count, dollars, gain, inert, moment, short, spent, value } from "./text.js";
 
 const LINK_WORDS = { connecting: "connecting", live: "live", behind: "catching up", cut: "cut off", copy: "copy" };
 
@@ -38,7 +38,7 @@ export class Header {
 
   showHead() {
     const { state } = this.store;
-    const { head, counts, compute } = state;
+    const { head, counts, compute, cost } = state;
     const unit = inert(state.swarm.metric.unit, 30);
     say(byId("head-value"), value(head.val_bpb));
     say(byId("head-interval"), head.half_width ? `± ${value(head.half_width)}` : "");
@@ -47,16 +47,17 @@ export class Header {
     put(story,
       h("span", {}, `${unit}, ${this.store.minimises ? "lower" : "higher"} is better. `),
       state.gain === null ? "" : h("strong", {}, `${gain(state.gain)}`),
-      state.gain === null ? "" : ` ${share === null ? "" : `(${(100 * share).toFixed(1)} %) `}gained since the baseline of ${value(state.baseline_val_bpb)}.`);
-    const failed = counts.crashed + counts.screened_out;
+      state.gain === null ? "" : `${state.gain_half_width ? ` ± ${value(state.gain_half_width)}` : ""}${share === null ? "" : ` (${(100 * share).toFixed(1)}\u202f%)`} gained since the baseline.`);
     const alive = [...this.store.peers.values()].filter((peer) => peer.alive).length;
     this.tile([
-      ["Hypotheses", count(counts.proposed), `${count(failed)} dropped by their authors`],
-      ["Merged", count(head.depth), `${count(counts.merged + counts.verified)} verified in all`, "merged"],
+      ["Baseline", value(state.baseline_val_bpb), state.baseline_half_width ? `± ${value(state.baseline_half_width)}` : "the genesis script"],
+      ["Hypotheses", count(counts.proposed), `${count(counts.screened_out)} dropped`],
+      ["Merged", count(head.depth), `${count(counts.merged + counts.verified)} verified`, "merged"],
       ["Refuted", count(counts.refuted), `${count(counts.parked)} parked`, "refuted"],
       ["Crashed", count(counts.crashed), `of ${count(compute.trials)} trials`, "crashed"],
       ["Peers", count(alive), `${count(state.members)} members`],
       ["Compute", spent(compute.cpu_s), head.depth ? `${spent(compute.cpu_s / head.depth)} a merge` : "of CPU time"],
+      ["Cost", cost ? dollars(cost.usd) : "–", cost ? `${dollars(cost.usd_today)} today, here` : "no paid model here"],
     ]);
   }
 

@@ -1,7 +1,7 @@
 // Agents by what they gave, and peers by what they are.
 
 import { byId, h, put, say } from "./dom.js";
-import { ago, count, gain, inert } from "./text.js";
+import { ago, count, gain, inert, value } from "./text.js";
 import { person } from "./person.js";
 
 export class People {
@@ -28,7 +28,8 @@ export class People {
       h("tbody", {}, agents.length ? agents.map((agent) => h("tr", {},
         h("td", {}, person(agent.id)),
         h("td", { class: "number bar-cell" }, h("span", { class: "bar-fill", "aria-hidden": "true", vars: { "--share": `${Math.max(0, (100 * agent.merged_gain) / most)}%` } }),
-          h("span", { class: agent.merged_gain > 0 ? "gain" : "quiet" }, gain(agent.merged_gain))),
+          h("span", { class: agent.merged_gain > 0 ? "gain" : "quiet" }, gain(agent.merged_gain)),
+          agent.merged_half_width ? h("span", { class: "quiet" }, ` ± ${value(agent.merged_half_width)}`) : null),
         h("td", { class: "number" }, count(agent.entries)),
         h("td", { class: "number" }, count(agent.hypotheses)),
         h("td", { class: "number" }, count(agent.refuted)),
@@ -50,8 +51,8 @@ export class People {
     return h("li", { class: peer.alive ? "" : "gone", "data-peer": peer.id },
       h("span", { class: "peer-top" }, h("span", { class: "presence", "data-state": peer.alive ? (peer.state || "idle") : "gone", "aria-hidden": "true" }),
         person(peer.id), h("span", {}, peer.alive ? (peer.state || peer.role || "connected") : "gone"),
-        h("span", { class: "spring" }), h("span", { class: "quiet number" }, peer.rtt_ms === null ? ago(peer.seen_ms, this.store.nowMs()) : `${peer.rtt_ms} ms`)),
-      h("span", { class: "peer-sub quiet" }, [inert(peer.device, 90) || inert(peer.role, 40), peer.version ? `v${inert(peer.version, 20)}` : "", inStep].filter(Boolean).join(" · ")));
+        h("span", { class: "spring" }), h("span", { class: "quiet number" }, ago(peer.seen_ms, this.store.nowMs()))),
+      h("span", { class: "peer-sub quiet" }, [inert(peer.device, 90) || inert(peer.role, 40), peer.version ? `v${inert(peer.version, 20)}` : "", inStep, peer.rtt_ms === null ? "" : `${peer.rtt_ms} ms away`].filter(Boolean).join(" · ")));
   }
 }
 

@@ -6,14 +6,14 @@ import { chip, person } from "./person.js";
 
 const PAGE = 100;
 const COLUMNS = [
-  ["rank", "#", (row) => row.rank, "number"],
+  ["rank", "#", (row) => row.rank, "number rank"],
   ["title", "Change", (row) => row.title.toLowerCase(), "wide"],
   ["gain", "Gain", (row) => row.gain ?? row.screened_gain, "number"],
   ["val_bpb", "Value", (row) => row.val_bpb, "number"],
   ["status", "Outcome", (row) => row.status, ""],
   ["author", "Agent", (row) => row.author, ""],
   ["device", "Hardware", (row) => row.device, "device"],
-  ["verifiers", "Verifiers", (row) => row.verifiers, "number"],
+  ["verifiers", "Verifiers", (row) => row.verifiers, "number count"],
   ["when", "When", (row) => row.merged_ms ?? row.created_ms, ""],
 ];
 
@@ -90,6 +90,7 @@ export class Records {
 
   row(row) {
     const when = row.merged_ms ?? row.created_ms;
+    const aside = row.status === "merged" && this.store.entries.get(row.entry)?.on_path === false;
     const half = row.gain_low === null || row.gain_high === null ? null : (row.gain_high - row.gain_low) / 2;
     return h("tr", {},
       h("td", { class: "number quiet" }, String(row.rank)),
@@ -98,10 +99,10 @@ export class Records {
       h("td", { class: "number" }, h("span", { class: (row.gain ?? row.screened_gain ?? 0) > 0 ? "gain" : "" }, gain(row.gain ?? row.screened_gain)),
         half === null ? null : h("span", { class: "quiet" }, ` ± ${value(half)}`)),
       h("td", { class: "number" }, value(row.val_bpb)),
-      h("td", {}, chip(row.status, STATUS_WORDS[row.status] ?? row.status)),
+      h("td", {}, aside ? chip("verified", "beside the path") : chip(row.status, STATUS_WORDS[row.status] ?? row.status)),
       h("td", {}, person(row.author)),
       h("td", { class: "device quiet", title: inert(row.device, 200) }, inert(row.device, 60)),
-      h("td", { class: "number" }, row.verifiers ? String(row.verifiers) : "–"),
+      h("td", { class: "number count" }, row.verifiers ? String(row.verifiers) : "–"),
       h("td", { class: "nowrap" }, h("time", { class: "quiet", "data-ms": when, title: moment(when) }, ago(when, this.store.nowMs()))));
   }
 }

@@ -33,6 +33,21 @@ export function gain(number, digits = 4) {
   return `${number < 0 ? "−" : "+"}${rounded}`;
 }
 
+/** Half of an interval as people write it: “± 0.0066”; empty without one. */
+export function half(low, high, digits = 4) {
+  return typeof low === "number" && typeof high === "number" ? `± ${((high - low) / 2).toFixed(digits)}` : "";
+}
+
+/** A gain with half of its interval, where others have measured it. */
+export function gainAndHalf(row) {
+  return row.gain === null || row.gain === undefined ? gain(row.screened_gain) : `${gain(row.gain)} ${half(row.gain_low, row.gain_high)}`.trim();
+}
+
+/** Money in US dollars. */
+export function dollars(amount) {
+  return amount >= 100 ? `$${count(amount)}` : `$${amount.toFixed(2)}`;
+}
+
 /** A whole number with thin spaces between thousands. */
 export function count(number) {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");

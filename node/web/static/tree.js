@@ -1,7 +1,7 @@
 // The lineage as a tree: newest entry first, the path to the head lit, side branches beside it.
 
 import { byId, h, put, say, svg } from "./dom.js";
-import { ago, gain, inert, value } from "./text.js";
+import { ago, gain, half, inert, value } from "./text.js";
 import { person } from "./person.js";
 
 const ROW = 62;
@@ -75,7 +75,7 @@ export class Tree {
         target ? h("a", { href: target, dir: "auto" }, title) : h("span", {}, title),
         isHead ? h("span", { class: "badge" }, "head") : null),
       h("div", { class: "tree-meta" },
-        entry.gain === null ? null : h("span", { class: "gain" }, gain(entry.gain)),
+        entry.gain === null ? null : h("span", {}, h("span", { class: "gain" }, gain(entry.gain)), h("span", { class: "quiet number" }, ` ${half(entry.gain_low, entry.gain_high)}`)),
         h("span", { class: "number" }, value(entry.val_bpb)),
         entry.hypothesis ? person(entry.author) : null,
         h("time", { class: "quiet", "data-ms": entry.merged_ms }, ago(entry.merged_ms, this.store.nowMs())),

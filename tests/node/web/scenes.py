@@ -102,11 +102,12 @@ class Scene:
         )
         self.site = Site(self.board, EventLog("test"), frozenset({"board.example"}))
         self.value_micro = 3_597_506
+        self.agent: dict[str, Any] = {"mode": "offline", "model": "", "trouble": ""}
         for record in self.swarm.members(self.authors):
             self.add(record)
 
     def running(self) -> view.Running:
-        return view.Running(FOUNDER.public, [], self.activity, "", "only watching")
+        return view.Running(FOUNDER.public, [], self.activity, "", "only watching", self.agent)
 
     def add(self, record: Record) -> list[Event]:
         """Bring one record in; it must enter."""

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,38 @@ async def test_the_state_tells_head_counts_peers_and_agents(scene: Scene) -> Non
     assert state["counts"]["proposed"] == len(items)
     assert state["counts"]["crashed"] == sum(item.status == "crashed" for item in items) > 0
     assert [peer["state"] for peer in state["peers"]] == ["verifying"]
+    assert state["gain_half_width"] == pytest.approx(
+        math.hypot(state["head"]["half_width"], state["baseline_half_width"])
+    )
+    assert 0 < state["baseline_half_width"] < state["head"]["half_width"], "more pairs measured it"
     merged = sum(agent["merged_gain"] for agent in state["agents"])
     path_gain = sum(entry.gain_micro or 0 for entry in scene.ledger.lineage()) / 1e6
     assert merged == pytest.approx(path_gain)
+
+
+async def test_agents_gains_have_intervals_that_add_in_quadrature(scene: Scene) -> None:
+    state = await ask(scene, "/api/v1/state")
+    for agent in state["agents"]:
+        own = [
+            (entry.high_micro - entry.low_micro) / 2e6
+            for entry in scene.ledger.lineage()
+            if entry.author.hex() == agent["id"] and entry.low_micro is not None
+            and entry.high_micro is not None
+        ]  # fmt: skip
+        expected = pytest.approx(math.hypot(*own)) if own else None
+        assert agent["merged_half_width"] == expected
+
+
+async def test_money_is_told_where_this_node_knows_it(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path / "blobs", hypotheses=3)
+    scene.settle()
+    assert (await ask(scene, "/api/v1/state"))["cost"] is None
+    assert b"agent_cost_usd" not in (await get(scene, "/metrics")).body
+    scene.agent = {"mode": "claude", "model": "m", "usd": 3.5, "usd_today": 0.25, "trouble": ""}
+    assert (await ask(scene, "/api/v1/state"))["cost"] == {
+        "usd": 3.5, "usd_today": 0.25, "model": "m",
+    }  # fmt: skip
+    assert b"\nswarm_agent_cost_usd 3.5\n" in (await get(scene, "/metrics")).body
 
 
 async def test_points_hold_every_hypothesis_once_in_order(scene: Scene) -> None:
@@ -75,7 +105,10 @@ async def test_points_hold_every_hypothesis_once_in_order(scene: Scene) -> None:
     assert [row["created_ms"] for row in rows] == sorted(row["created_ms"] for row in rows)
     assert {row["id"] for row in rows} == {item.id.hex() for item in scene.ledger.hypotheses()}
     merged = [row for row in rows if row["status"] == "merged"]
-    assert all(row["merged_ms"] >= row["decided_ms"] > row["claimed_ms"] for row in merged)
+    assert all(
+        row["merged_ms"] >= row["decided_ms"] > row["verifying_ms"] > row["claimed_ms"]
+        for row in merged
+    )
     assert all(row["gain_low"] <= row["gain"] <= row["gain_high"] for row in merged)
 
 
