@@ -7,6 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from node.durable import sync_directory
 from node.errors import StoreError, StoreFullError
 
 _CHUNK_BYTES = 1 << 20
@@ -87,8 +88,4 @@ class BlobStore:
         path = self.path(digest)
         file.rename(path)
         # The name has to survive a power cut as well: a record that names the blob will.
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)

@@ -10,6 +10,8 @@ from typing import Final
 from protocol.notices import Claim
 
 _CLAIMS_MAX: Final = 4096
+_CLAIMS_PER_AUTHOR_MAX: Final = 256
+"""More than a node with many workers has; without a bound one author could claim every change."""
 _LEASE_MAX_S: Final = 3600
 CONTEST_S: Final = 2.0
 """How long a claim may still be contested: longer than gossip takes to reach everybody."""
@@ -33,7 +35,11 @@ class Claims:
         self._forget(now_s)
         key = (claim.parent, claim.change)
         held = self._held.get(key)
-        if held is None and len(self._held) >= _CLAIMS_MAX:
+        if held is None and (
+            len(self._held) >= _CLAIMS_MAX
+            or sum(other.author == author for other in self._held.values())
+            >= _CLAIMS_PER_AUTHOR_MAX
+        ):
             return
         if held is not None and held.author != author:
             contested = now_s - held.since_s <= CONTEST_S
@@ -47,10 +53,22 @@ class Claims:
         held = self._held.get((parent, change))
         return None if held is None else held.author
 
-    def on(self, parent: bytes, now_s: float) -> frozenset[bytes]:
-        """Digests of the changes to one entry that are claimed."""
+    def on(
+        self, parent: bytes, now_s: float, *, passing_over: bytes | None = None
+    ) -> frozenset[bytes]:
+        """Digests of the changes to one entry that are claimed.
+
+        Args:
+            parent: The entry.
+            now_s: Monotonic seconds.
+            passing_over: An author whose claims are left out.
+        """
         self._forget(now_s)
-        return frozenset(change for entry, change in self._held if entry == parent)
+        return frozenset(
+            change
+            for (entry, change), held in self._held.items()
+            if entry == parent and held.author != passing_over
+        )
 
     def _forget(self, now_s: float) -> None:
         self._held = {key: held for key, held in self._held.items() if held.until_s > now_s}

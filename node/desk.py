@@ -72,8 +72,10 @@ class Desk:
         now_s = trio.current_time()
         match opened.body:
             case Claim() as claim:
-                self.claims.take(claim, opened.author, now_s)
-                self.on_claim()
+                # A claim makes others wait: keys that nobody admitted could stop all research.
+                if self.intake.ledger.is_member(opened.author):
+                    self.claims.take(claim, opened.author, now_s)
+                    self.on_claim()
             case Presence() as presence:
                 self.presences.take(opened.author, presence, opened.created_ms, now_s)
 

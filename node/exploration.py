@@ -80,7 +80,9 @@ class Explorer:
                 worker, suggestion.checked, (view.head_id,), view.head_source
             )
         finally:
-            if not published:
+            if published:
+                self.suggestions.done(suggestion)
+            else:
                 self.suggestions.put_back(suggestion)
         return True
 

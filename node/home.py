@@ -66,6 +66,11 @@ class Home:
         return self.root / "trial-logs"
 
     @property
+    def drafts(self) -> Path:
+        """Changes that a person put in and that were not run yet."""
+        return self.root / "drafts"
+
+    @property
     def worker_code(self) -> Path:
         """The trainer's code as the sandbox sees it: copied here, named by its hash."""
         return self.root / "worker"

@@ -28,6 +28,7 @@ from node.config import Config, expand_bootstrap
 from node.control import serve_control
 from node.desk import Desk
 from node.door import Door
+from node.drafts import Drafts
 from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
 from node.hardware import describe_device, gpu_for_strangers
@@ -286,6 +287,7 @@ class Node:
                 claims=desk.claims,
                 activity=self._activity,
                 logs=TrialLogs(self._home.trial_logs),
+                drafts=Drafts(self._home.drafts),
                 alive=lambda: desk.presences.agents(trio.current_time()),
                 entry=task.entry,
             )

@@ -11,6 +11,7 @@ from node.activity import Activity, Work
 from node.author import Author
 from node.bench import Bench
 from node.claims import Claims
+from node.drafts import Drafts
 from node.materials import Materials
 from node.trial_logs import TrialLogs
 from protocol.records import Purpose
@@ -31,6 +32,7 @@ class Tools:
         claims: What others run now.
         activity: Tells people.
         logs: Keeps what runs printed.
+        drafts: Keeps what people put in.
         alive: Members that were heard of lately, by their key.
         entry: Functions that the task needs a script to define.
     """
@@ -41,6 +43,7 @@ class Tools:
     claims: Claims
     activity: Activity
     logs: TrialLogs
+    drafts: Drafts
     alive: Callable[[], frozenset[bytes]]
     entry: tuple[str, ...] = ()
 

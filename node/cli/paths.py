@@ -18,6 +18,7 @@ def paths(*, home: Home, as_json: bool) -> None:
         "config": home.config,
         "log": home.log,
         "trial-logs": home.trial_logs,
+        "drafts": home.drafts,
         "address": home.address,
         "control": home.control,
     }

@@ -23,6 +23,7 @@ from node.author import Author
 from node.bench import Bench, RunsPairs
 from node.blobs import BlobStore
 from node.desk import Desk
+from node.drafts import Drafts
 from node.intake import Intake
 from node.materials import Materials
 from node.research import Researcher
@@ -184,7 +185,7 @@ class FakeNode:
         self.online = True
         self.key = SigningKey.from_seed(hashlib.sha256(f"node {number}".encode()).digest())
         self.path = path / f"node-{number}"
-        self.path.mkdir()
+        self.path.mkdir(exist_ok=True)
         self.store = RecordStore(self.path / "records.sqlite")
         self.blobs = BlobStore(self.path / "blobs")
         self.blobs.put(subject.source.encode())
@@ -220,6 +221,7 @@ class FakeNode:
                 claims=self.desk.claims,
                 activity=self.activity,
                 logs=TrialLogs(self.path / "trial-logs"),
+                drafts=Drafts(self.path / "drafts"),
                 alive=lambda: self.desk.presences.agents(trio.current_time()),
             ),
             proposer,

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,8 @@ from click.testing import CliRunner
 
 from node.cli.propose import _read_source, propose
 from node.control import serve_control
-from node.errors import NodeError, UsageError
+from node.drafts import Draft, Drafts
+from node.errors import NodeError, StoreFullError, UsageError
 from node.home import Home
 from node.suggestions import _completed
 from protocol.sources import join_files, split_files
@@ -93,6 +96,78 @@ def test_a_change_waits_through_a_new_head(tmp_path: Path) -> None:
             assert by_title(nodes[0], "contradicts") is None
 
     virtually(test)
+
+
+def test_a_change_that_waits_outlives_the_node(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None]) as nodes:
+            await until(lambda: len(nodes[0].intake.ledger.members) == 1)
+            nodes[0].researcher.rest("person", "paused by hand")
+            await nodes[0].researcher.suggest(script(BIG), "mine", "because")
+            await nodes[0].researcher.suggest(script(7), "second", "")
+            drafts = nodes[0].path / "drafts"
+            assert len(list(drafts.iterdir())) == 2
+        # A file that somebody has spoilt keeps nothing else from coming back.
+        (drafts / "0.json").write_text("{")
+        async with fake_swarm(tmp_path, [None]) as nodes:
+            await until(lambda: by_title(nodes[0], "mine") is not None)
+            await until(lambda: by_title(nodes[0], "second") is not None)
+            rationales = {
+                item.body.title: item.body.rationale for item in nodes[0].intake.ledger.hypotheses()
+            }
+            assert rationales["mine"] == "because"
+
+    virtually(test)
+
+
+def test_a_change_that_was_run_or_dropped_is_not_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None, None, None]) as nodes:
+            await until(lambda: len(nodes[0].intake.ledger.members) == 3)
+            await nodes[0].researcher.suggest(script(BIG), "mine", "")
+            await until(lambda: by_title(nodes[0], "mine") is not None)
+            await trio.sleep(30)
+            assert list((nodes[0].path / "drafts").iterdir()) == []
+
+    virtually(test)
+
+
+def test_a_change_whose_result_the_disk_refuses_is_run_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None, None, None]) as nodes:
+            node = nodes[0]
+            await until(lambda: len(node.intake.ledger.members) == 3)
+            node.store._database.execute("PRAGMA max_page_count=1")
+            rationale = "x" * 2_000
+            for number in range(12):
+                await node.researcher.suggest(script(-number - 1), f"number {number}", rationale)
+            await trio.sleep(120)
+            assert any("trouble: cannot write" in item.text for item in node.activity.feed)
+            node.store._database.execute("PRAGMA max_page_count=1000000")
+            await until(
+                lambda: all(by_title(nodes[1], f"number {n}") is not None for n in range(12))
+            )
+            assert not any("dropped" in item.text for item in node.activity.feed)
+            assert list((node.path / "drafts").iterdir()) == []
+
+    virtually(test)
+
+
+async def test_a_change_that_cannot_be_kept_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafts = Drafts(tmp_path / "drafts")
+    draft = Draft("base", "source", "title", "", "change")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreFullError, match="No space left"):
+        drafts.keep(draft)
+    monkeypatch.undo()
+    assert list(drafts) == []
+    assert list((tmp_path / "drafts").iterdir()) == []
 
 
 async def test_the_command_asks_the_running_node(tmp_path: Path) -> None:
