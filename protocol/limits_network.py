@@ -65,6 +65,10 @@ SEEN_IDS_MAX: Final = 65_536
 SEEN_S: Final = 300
 """How long a message id is remembered."""
 
+HANDSHAKES_PER_ORIGIN_MAX: Final = 16
+"""Connections of one address that may be shaking hands at once: a cluster behind one address starts
+within seconds, and one silent machine takes a quarter of the room at most."""
+
 STREAMS_PER_PEER_MAX: Final = 2
 """Hellos, address exchanges or reconciliations, of each kind, served at once for one peer. There is
 no bound over all peers but their number: with one, a few peers could keep out all others."""

@@ -7,8 +7,10 @@ This file decides nothing about our own protocols.
 """
 
 import errno
+import ipaddress
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from libp2p.stream_muxer.yamux import yamux
 
 from gossip.core.rates import SeenCache
 from gossip.errors import AddressInUseError
+from protocol.limits_network import HANDSHAKES_PER_ORIGIN_MAX
 
 log = logging.getLogger(__name__)
 
@@ -237,12 +240,15 @@ def forget_failed_dials(swarm: Any) -> None:
 
 
 def release_inbound_slots(swarm: Any) -> None:
-    """Give an inbound connection's slot back when the connection ends.
+    """Give an inbound connection's slot back when the connection ends, and hand slots out fairly.
 
-    Stock fault: the inbound handler waits for the *swarm* to end, so that each connection ever
+    Stock faults: the inbound handler waits for the *swarm* to end, so that each connection ever
     accepted keeps a slot, four tasks and a file descriptor; after some hundreds the node is deaf.
+    And whoever opens connections and says nothing holds a slot each for as long as a handshake may
+    take, so that one machine can keep all others out.
     """
     stock = swarm._do_handle_inbound_connection  # noqa: SLF001
+    shaking_hands: Counter[str] = Counter()
 
     async def handle(reader_writer: Any, listen_address: Any, failure_event: Any) -> None:
         if isinstance(reader_writer, IMuxedConn):
@@ -252,9 +258,20 @@ def release_inbound_slots(swarm: Any) -> None:
         if remote is not None and not await swarm.connection_gate.is_allowed(remote):
             await reader_writer.close()
             return
+        origin = origin_of(reader_writer)
+        if shaking_hands[origin] >= HANDSHAKES_PER_ORIGIN_MAX:
+            log.info("too many handshakes at once from %s", origin)
+            await reader_writer.close()
+            return
         raw = RawConnection(reader_writer, False)
         try:
-            connection = await swarm.upgrade_inbound_raw_conn(raw, listen_address)
+            shaking_hands[origin] += 1
+            try:
+                connection = await swarm.upgrade_inbound_raw_conn(raw, listen_address)
+            finally:
+                shaking_hands[origin] -= 1
+                if not shaking_hands[origin]:
+                    del shaking_hands[origin]
             await connection.event_closed.wait()
         except Exception as error:  # noqa: BLE001  (per-peer boundary)
             log.debug("inbound connection from %s failed: %r", remote, error)
@@ -263,6 +280,23 @@ def release_inbound_slots(swarm: Any) -> None:
                 await _close(raw)
 
     swarm._do_handle_inbound_connection = handle  # noqa: SLF001
+
+
+def origin_of(reader_writer: Any) -> str:
+    """Who answers for a connection: an IPv4 address, or the /64 network of an IPv6 address."""
+    remote = reader_writer.get_remote_address()
+    if remote is None:
+        return ""
+    try:
+        address = ipaddress.ip_address(remote[0].partition("%")[0])
+    except ValueError:
+        return str(remote[0])
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.version == 4:
+        return str(address)
+    # Whoever has one address of such a network has all of them.
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def stop_auto_dialling(swarm: Any) -> None:

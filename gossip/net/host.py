@@ -116,7 +116,9 @@ class Network:
 
     def peers(self) -> list[PeerInfo]:
         """The connected peers."""
-        return self._peers.infos()
+        if self._running is None:
+            return []
+        return self._peers.infos(self._running.meetings.is_direct)
 
     async def meet(self, address: str) -> Hello:
         """Connect to a node and exchange hellos.

@@ -26,7 +26,15 @@ from gossip.core.rates import FAULT_FRAME
 from gossip.errors import RequestError, UnreachableError, WrongSwarmError
 from gossip.interface import RecordStore
 from gossip.net.peers import PeerTable
-from gossip.net.streams import Conversation, Frames, disconnect, libp2p_id, node_id_of, request
+from gossip.net.streams import (
+    Conversation,
+    Frames,
+    disconnect,
+    is_direct,
+    libp2p_id,
+    node_id_of,
+    request,
+)
 from protocol.errors import WireError
 from protocol.limits import ENVELOPE_BYTES_MAX
 from protocol.limits_network import HELLO_BYTES_MAX, HELLO_TIMEOUT_S, PEER_EXCHANGE_MAX
@@ -170,6 +178,10 @@ class Meetings:
         """Close the connections to a peer."""
         await disconnect(self._host, node_id)
         self._peers.disconnected(node_id)
+
+    def is_direct(self, node_id: bytes) -> bool:
+        """Whether a peer is reached without a relay, as far as the engine knows."""
+        return is_direct(self._host, node_id)
 
     async def connected(self, peer_id: Any) -> None:
         """The engine has made or accepted a connection."""

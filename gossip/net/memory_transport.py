@@ -6,6 +6,7 @@ This file decides nothing about protocols.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -35,6 +36,7 @@ class MemoryWire:
         self.latency_s = latency_s
         self.listeners: dict[Place, MemoryListener] = {}
         self._cut: set[frozenset[Place]] = set()
+        self._lost: set[Place] = set()
         self._streams: list[tuple[frozenset[Place], MemoryStream]] = []
 
     def transport(self, host: str, port: int) -> "MemoryTransport":
@@ -49,6 +51,14 @@ class MemoryWire:
             if at == link:
                 await stream.close()
         self._streams = [item for item in self._streams if item[0] != link]
+
+    def lose(self, place: Place) -> None:
+        """Have all bytes to and from a place vanish, and nobody told: its power has gone."""
+        self._lost.add(place)
+
+    def is_lost(self, one: Place, other: Place) -> bool:
+        """Whether bytes between two places vanish."""
+        return bool(self._lost & {one, other})
 
     def mend(self, one: Place, other: Place) -> None:
         """Let two places connect again."""
@@ -72,7 +82,9 @@ class MemoryStream(ReadWriteCloser):
         receive: "trio.MemoryReceiveChannel[tuple[float, bytes]]",
         remote: Place,
         latency_s: float,
+        vanishes: Callable[[], bool],
     ) -> None:
+        self._vanishes = vanishes
         self._send = send
         self._receive = receive
         self._remote = remote
@@ -81,6 +93,9 @@ class MemoryStream(ReadWriteCloser):
 
     async def write(self, data: bytes) -> None:
         """Send bytes; they arrive a latency later, in order."""
+        if self._vanishes():
+            await trio.lowlevel.checkpoint()
+            return
         try:
             await self._send.send((trio.current_time() + self._latency_s, bytes(data)))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -103,8 +118,9 @@ class MemoryStream(ReadWriteCloser):
         return part
 
     async def close(self) -> None:
-        """Close both directions."""
-        self._send.close()
+        """Close both directions; an end that nobody hears of stays open on the other side."""
+        if not self._vanishes():
+            self._send.close()
         self._receive.close()
 
     def get_remote_address(self) -> Place:
@@ -162,12 +178,15 @@ class MemoryTransport(ITransport):
         latency_s = self._wire.latency_s(self._place, place)
         await trio.sleep(latency_s)
         listener = self._wire.listeners.get(place)
+        if self._wire.is_lost(self._place, place):
+            await trio.sleep_forever()
         if listener is None or self._wire.is_cut(self._place, place):
             raise OpenConnectionError(f"nobody answers at {place}")
         there, from_here = trio.open_memory_channel[tuple[float, bytes]](_WRITES_MAX)
         here, from_there = trio.open_memory_channel[tuple[float, bytes]](_WRITES_MAX)
-        mine = MemoryStream(there, from_there, place, latency_s)
-        theirs = MemoryStream(here, from_here, self._place, latency_s)
+        vanishes = partial(self._wire.is_lost, self._place, place)
+        mine = MemoryStream(there, from_there, place, latency_s, vanishes)
+        theirs = MemoryStream(here, from_here, self._place, latency_s, vanishes)
         self._wire.note(self._place, place, mine, theirs)
         listener.transport.accept(listener.handler, theirs)
         return RawConnection(mine, True)

@@ -140,14 +140,18 @@ class PeerTable:
             log.warning("peer %s is banned for a while: %s", node_id.hex()[:8], words)
             self.on_ban(node_id)
 
-    def infos(self) -> list[PeerInfo]:
-        """What `status` shows."""
+    def infos(self, is_direct: Callable[[bytes], bool]) -> list[PeerInfo]:
+        """What `status` shows.
+
+        Args:
+            is_direct: Whether a peer's connection goes over no relay.
+        """
         now_s = self._clock()
         return [
             PeerInfo(
                 node_id=peer.node_id,
                 addresses=() if peer.greeting is None else peer.greeting.addresses,
-                direct=True,
+                direct=is_direct(peer.node_id),
                 rtt_ms=peer.rtt_ms,
                 last_seen_s=max(0.0, now_s - peer.seen_s),
                 hello=None if peer.greeting is None else peer.greeting.hello,

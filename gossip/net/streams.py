@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import trio
+from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 
@@ -134,6 +135,12 @@ async def request(
             with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_S):
                 await disconnect(host, node_id)
     return result
+
+
+def is_direct(host: Any, node_id: bytes) -> bool:
+    """Whether a node is connected and some connection to it goes over no relay."""
+    connections = host.get_network().get_connections(libp2p_id(node_id))
+    return any(one.get_connection_type() != ConnectionType.RELAYED for one in connections)
 
 
 async def disconnect(host: Any, node_id: bytes) -> None:

@@ -7,6 +7,7 @@ import logging
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -177,3 +178,57 @@ def test_the_library_writes_to_stderr_and_takes_the_root_logger() -> None:
     assert after.returncode == 0
     fixes.silence_logging()
     assert isinstance(swarm_connection.logging, logging.Logger)
+
+
+async def silent_connections(monkeypatch: pytest.MonkeyPatch, *, repair: bool) -> tuple[int, bool]:
+    """How many of sixty-four silent connections are kept, and whether a peer still gets in."""
+    host, guest = bare(1), bare(2)
+    swarm = host.get_network()
+    swarm._inbound_limiter = trio.CapacityLimiter(64)
+    if repair:
+        fixes.release_inbound_slots(swarm)
+    async with host.run([LOOPBACK]), guest.run([LOOPBACK]):
+        address = listening(host)
+        port = int(address.value_for_protocol("tcp"))
+        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(64)]
+        with trio.move_on_after(1):
+            await until(lambda: swarm._inbound_limiter.borrowed_tokens == 64)
+        kept = int(swarm._inbound_limiter.borrowed_tokens)
+        # Comes from elsewhere, as far as the host can tell.
+        monkeypatch.setattr(fixes, "origin_of", lambda _: "elsewhere")
+        entered = False
+        with trio.move_on_after(5), suppress(Exception):
+            await guest.get_network().dial_addr(address, host.get_id())
+            entered = True
+        monkeypatch.undo()
+        for stream in streams:
+            await stream.aclose()
+        await fixes.close_host(guest)
+        await fixes.close_host(host)
+    return kept, entered
+
+
+async def test_silent_connections_take_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await silent_connections(monkeypatch, repair=False) == (64, False)
+    kept, entered = await silent_connections(monkeypatch, repair=True)
+    assert kept <= 16
+    assert entered
+
+
+@pytest.mark.parametrize(
+    ("remote", "origin"),
+    [
+        (("10.0.0.7", 1), "10.0.0.7"),
+        (("::ffff:10.0.0.7", 1), "10.0.0.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2:ffff::1", 1), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (None, ""),
+    ],
+)
+def test_the_origin_of_a_connection(remote: tuple[str, int] | None, origin: str) -> None:
+    class Connection:
+        def get_remote_address(self) -> tuple[str, int] | None:
+            return remote
+
+    assert fixes.origin_of(Connection()) == origin

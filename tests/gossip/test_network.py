@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import trio
+from libp2p.connection_types import ConnectionType
 
 from gossip.core.addresses import parse_address, to_peer_id
 from gossip.errors import (
@@ -328,3 +329,18 @@ def test_a_seed_is_not_printed() -> None:
     assert "aa" not in repr(config)
     assert "seed" not in repr(config)
     assert Network(config, FakeStore()).addresses == ()
+
+
+async def test_a_relayed_connection_is_told_apart() -> None:
+    async with (
+        serving(1, FakeStore()) as first,
+        serving(2, FakeStore(), bootstrap=first.addresses) as second,
+    ):
+        await until_members(second, 1)
+        assert [peer.direct for peer in second.peers()] == [True]
+        running = second._running
+        assert running is not None
+        swarm = running.engine.host.get_network()
+        for connection in swarm.get_connections():
+            connection.set_transport_info([], ConnectionType.RELAYED)
+        assert [peer.direct for peer in second.peers()] == [False]

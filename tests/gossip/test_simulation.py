@@ -24,12 +24,12 @@ def place(number: int) -> Place:
 class Simulation:
     """Nodes that know only the first one, on one wire."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int = NODES) -> None:
         rng = random.Random(SEED)
         self.wire = MemoryWire(lambda _a, _b: rng.uniform(0.005, 0.08))
-        self.stores = [FakeStore() for _ in range(NODES)]
+        self.stores = [FakeStore() for _ in range(nodes)]
         self.networks: list[Network] = []
-        for number in range(NODES):
+        for number in range(nodes):
             host, port = place(number)
             bootstrap: tuple[str, ...] = ()
             if self.networks:
@@ -101,3 +101,29 @@ def test_ten_nodes_find_each_other_and_heal_after_a_partition() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_peer_whose_power_goes_is_noticed_and_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A half-open connection: nothing is closed, and nothing answers."""
+    simulation = Simulation(4)
+    async with trio.open_nursery() as nursery:
+        await simulation.start(nursery)
+        await simulation.until(lambda: all(len(one.peers()) == 3 for one in simulation.networks))
+        lost, others = simulation.networks[2], [simulation.networks[n] for n in (0, 1, 3)]
+        simulation.wire.lose(place(2))
+        started_s = trio.current_time()
+        await simulation.until(
+            lambda: all(
+                lost.node_id not in {peer.node_id for peer in one.peers()} for one in others
+            )
+        )
+        # One hello that is not answered: its period and its time limit, with jitter.
+        assert trio.current_time() - started_s < 30
+        # The others go on among themselves.
+        await simulation.publish(1, 77)
+        await simulation.until(
+            lambda: all(len(simulation.stores[n].records) == 1 for n in (0, 1, 3))
+        )
+        nursery.cancel_scope.cancel()
