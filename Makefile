@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test test-web check test-sandbox sim sim-ci sim-plants fmt setup pins clean
+.PHONY: help demo test test-web check test-sandbox sim sim-ci sim-plants rediscover fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -53,6 +53,9 @@ fmt: setup ## Format the code and fix what ruff can fix
 
 bench-%: setup ## Run one benchmark, e.g. make bench-verdict
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
+
+rediscover: setup ## Watch a swarm find sound initialisation and normalisation again, from a bad start
+	@$(BIN)/python -m benchmarks.rediscover $(ARGS)
 
 setup: ## Make .venv with every pinned requirement
 ifeq ($(strip $(BOOT)),)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmarks.outcomes import Measured
 from node.agent.catalogue import STRUCTURAL, Edit, NotApplicableError, Script, constant_edits
-from node.agent.catalogue.constants import STEPS
+from node.agent.catalogue.constants import STEPS, parse_assignment
 from node.agent.proposal import Experience, ExperienceStatus, Proposal, ResearchView
 from node.duties import screens_enough
 from swarm.source import SourceError, check_source, source_digest
@@ -140,10 +140,12 @@ class Lineage:
         status: ExperienceStatus = (
             "crashed" if failure is not None else "verified" if accepted else "screened_out"
         )
+        assignment = parse_assignment(proposal.change)
+        name = "" if assignment is None else assignment[0]
         self.experiences.append(
             Experience(
                 proposal.kind, proposal.change, entry, True, status, mean, self.tau_micro,
-                proposal.title,
+                proposal.title, before=Script.parse(self.head).constants().get(name),
             )
         )  # fmt: skip
         if accepted:

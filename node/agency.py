@@ -15,7 +15,7 @@ from typing import Any, Final
 from node import clock
 from node.agent.choice import FallbackProposer
 from node.agent.claude import DEFAULT_MODEL, ApiKey, ClaudeProposer, ClaudeSettings
-from node.agent.offline import STAGES, OfflineProposer
+from node.agent.offline import PLATEAU_EXPERIENCES, STAGES, OfflineProposer
 from node.agent.prices import PRICES, Price
 from node.agent.prompt import PROGRAM_CHARS_MAX, TaskFacts
 from node.agent.proposal import Proposal, Proposer, Rejection, ResearchView
@@ -43,12 +43,15 @@ class SteadySearch:
     Args:
         search: The search.
         tell: Tells people.
+
+    Attributes:
+        said: How the search has widened, or why it has nothing; empty while all is well.
     """
 
     def __init__(self, search: OfflineProposer, tell: Callable[[str], None]) -> None:
         self._search = search
         self._tell = tell
-        self._said = ""
+        self.said = ""
 
     async def propose(
         self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
@@ -62,17 +65,28 @@ class SteadySearch:
             return None
         if proposal is None:
             self._say("the offline agent has nothing left for this head; it waits for a new one")
-        elif self._search.stage == 0:
-            self._said = ""
-        elif self._search.stage < STAGES:
-            self._say("the catalogue is exhausted on this head: finer and wilder steps now")
         else:
-            self._say("every step is tried on this head: random bundles of constants now")
+            self._say_how_wide()
         return proposal
 
+    def _say_how_wide(self) -> None:
+        stage, dry = self._search.stage, self._search.dry
+        plateau = dry >= PLATEAU_EXPERIENCES
+        if stage == 0:
+            self.said = ""
+        elif stage >= STAGES:
+            self._say("every step is tried on this head: random bundles of constants now")
+        elif plateau:
+            self._say(
+                "a plateau: nothing has gained on this head for long; wilder steps, more bundles,"
+                " and what failed on older heads again"
+            )
+        else:
+            self._say("the catalogue is exhausted on this head: finer and wilder steps now")
+
     def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self.said:
+            self.said = text
             self._tell(text)
 
 
@@ -86,6 +100,7 @@ class Agency:
         model: The language model's name; empty without one.
         book: What it has cost; None without one.
         config: The limits; None without one.
+        search: The offline search, alone or in Claude's place.
     """
 
     proposer: Proposer | None
@@ -93,10 +108,12 @@ class Agency:
     model: str = ""
     book: UsageBook | None = None
     config: Config | None = None
+    search: SteadySearch | None = None
 
     def status(self) -> dict[str, Any]:
-        """What the status shows: the mode, the latest trouble, and the costs."""
+        """What the status shows: the mode, the latest trouble, the search, and the costs."""
         shown: dict[str, Any] = {"mode": self.mode, "model": self.model, "trouble": ""}
+        shown["search"] = "" if self.search is None else self.search.said
         if isinstance(self.proposer, FallbackProposer) and self.proposer.trouble is not None:
             trouble = self.proposer.trouble
             shown["trouble"] = f"{trouble.kind.replace('_', ' ')}: {trouble}"
@@ -191,11 +208,11 @@ def make_agency(
         return Agency(None, "none")
     search = SteadySearch(OfflineProposer(), tell)
     if key is None or config.agent == "offline":
-        return Agency(search, "offline")
+        return Agency(search, "offline", search=search)
     claude = make_claude(config, home, key, facts)
     both = FallbackProposer(claude, search, tell, now_s)
     model = config.agent_model or DEFAULT_MODEL
-    return Agency(both, "claude", model, open_book(config, home), config)
+    return Agency(both, "claude", model, open_book(config, home), config, search)
 
 
 def describe_task(task: Task, tier: str, home: Home) -> TaskFacts:

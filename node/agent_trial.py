@@ -3,20 +3,21 @@
 import os
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from node.agency import describe_task, make_claude
 from node.agent.checking import check_proposal
 from node.agent.claude import ApiKey, ClaudeProposer, Exchange
-from node.agent.proposal import Experience, RejectedError, ResearchView
+from node.agent.proposal import RejectedError, ResearchView
 from node.agent.trouble import TroubleError
 from node.blobs import BlobStore
 from node.config import Config
 from node.errors import NodeError
 from node.home import Home
 from node.offline import fold_home
-from swarm.ledger import Ledger
-from swarm.memory import experiences
+from node.recollection import KeptConstants, recollect
+from swarm.source import SourceError, source_digest
 from trainer.job import TrainerError
 from trainer.task import Task, load_task, open_bundle
 
@@ -106,30 +107,26 @@ def _of_home(home: Home) -> tuple[Task, str, ResearchView]:
     if bundle is None or script is None:
         raise NodeError("the task or the head's script is not here yet; let the node join first")
     task = open_bundle(bundle)
-    head = ledger.head.id
+    past = recollect(ledger, partial(_digest, blobs), KeptConstants(partial(_text, blobs)))
     view = ResearchView(
-        head_id=head,
+        head_id=ledger.head.id,
         head_source=script.decode(errors="replace"),
-        tried=frozenset(),
+        tried=frozenset(past.tried),
         claims=frozenset(),
-        experiences=tuple(_experiences(ledger, head)),
+        experiences=past.experiences,
         entry=task.entry,
     )
     return task, ledger.genesis_body.tier, view
 
 
-def _experiences(ledger: Ledger, head: bytes) -> list[Experience]:
-    return [
-        Experience(
-            kind=item.category,
-            change=item.change,
-            parent=item.parent,
-            on_head=item.parent == head,
-            status=item.status,
-            gain_micro=item.gain_micro,
-            tau_micro=ledger.policy.tau_micro,
-            title=item.title,
-            rationale=item.rationale,
-        )
-        for item in experiences(ledger)
-    ]
+def _text(blobs: BlobStore, source: bytes) -> str | None:
+    raw = blobs.read(source)
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def _digest(blobs: BlobStore, source: bytes) -> bytes | None:
+    text = _text(blobs, source)
+    try:
+        return None if text is None else source_digest(text)
+    except SourceError:
+        return None

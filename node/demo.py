@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,7 @@ class DemoPlan:
         tier: Its tier.
         seed: Seeds the agents' choices; None leaves them to chance.
         directory: Where the nodes' homes go.
+        until: Given the lineage as `lineage --json` lists it, whether to end before that.
     """
 
     nodes: int
@@ -50,6 +51,7 @@ class DemoPlan:
     tier: str
     seed: int | None
     directory: Path
+    until: Callable[[Sequence[dict[str, Any]]], bool] = lambda _lineage: False
 
 
 @dataclass(slots=True)
@@ -194,6 +196,8 @@ def _watch_until_merged(
         _refresh(nodes)
         watch(nodes, time.monotonic() - started_s)
         if min(_merges(node) for node in nodes) >= plan.merges:
+            return True
+        if plan.until(nodes[0].snapshot.get("lineage", [])):
             return True
         time.sleep(_POLL_S)
     return False

@@ -5,7 +5,7 @@ proposes. All of it is screened the same way (`node.screening`).
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -13,14 +13,14 @@ import trio
 
 from node.activity import Work
 from node.agent.checking import Checked, find_proposal, move
-from node.agent.proposal import Experience, Proposal, Proposer, RejectedError, ResearchView
+from node.agent.proposal import Proposal, Proposer, RejectedError, ResearchView
 from node.materials import ScriptUnavailableError
 from node.merge_queue import MergeQueue
+from node.recollection import KeptConstants, recollect, scripts_on_head
 from node.screening import Screener
 from node.suggestions import Suggestions
 from node.workbench import Tools, Watch
-from swarm.memory import ExperienceStatus, experiences
-from swarm.merge_queue import names_rebase, original_of
+from swarm.memory import ExperienceStatus
 from swarm.source import SourceError, source_digest
 
 _TAIL_CHARS: Final = 2_000
@@ -34,20 +34,29 @@ class Explorer:
         tools: What it works with.
         watch: Drops pointless work.
         proposer: The agent; None for a node without one.
-        stopped: Whether the node is finishing.
+        stopped: Whether what runs is dropped.
+        finishing: Whether nothing new is begun.
 
     Attributes:
         suggestions: Changes that a person put in.
     """
 
     def __init__(
-        self, tools: Tools, watch: Watch, proposer: Proposer | None, stopped: Callable[[], bool]
+        self,
+        tools: Tools,
+        watch: Watch,
+        proposer: Proposer | None,
+        stopped: Callable[[], bool],
+        finishing: Callable[[], bool],
     ) -> None:
         self._tools = tools
+        self._watch = watch
+        self._finishing = finishing
         self._proposer = proposer
         self._screener = Screener(tools, watch, stopped)
         self._queue = MergeQueue(tools)
         self._digests: dict[bytes, bytes | None] = {}
+        self._constants = KeptConstants(tools.materials.local_script)
         self.suggestions = Suggestions(tools)
 
     async def explore(self, worker: int, rng: random.Random) -> bool:
@@ -91,7 +100,9 @@ class Explorer:
     ) -> bool:
         tools = self._tools
         smoke = partial(self._smoke, worker)
-        found = await find_proposal(proposer, view, rng, smoke, tools.tell)
+        # A question to a language model may take minutes, for which nobody waits who wants to stop.
+        ask = partial(find_proposal, proposer, view, rng, smoke, tools.tell)
+        found = await self._watch.run(lambda: not self._finishing(), ask)
         if found is None:
             return False
         if tools.ledger.head.id != view.head_id:
@@ -129,45 +140,23 @@ class Explorer:
         view, _ = await self._recall()
         return view
 
-    async def _recall(self) -> tuple[ResearchView, dict[bytes, ExperienceStatus]]:
+    async def _recall(self) -> tuple[ResearchView, Mapping[bytes, ExperienceStatus]]:
         """What the agent may know now, and what came of each script on the head, by digest."""
         ledger = self._tools.ledger
         head = ledger.head
         parent = await self._tools.materials.script(head.source)
-        seen: list[Experience] = []
-        tried: dict[bytes, ExperienceStatus] = {}
-        for item in experiences(ledger):
-            if item.parent == head.id:
-                digest = await self._change_digest(item.source)
-                if digest is not None:
-                    tried[digest] = item.status
-            change = item.change
-            if names_rebase(change):
-                # Agents know a change by its own name, not as the rebase of a record.
-                original = original_of(ledger, ledger.hypothesis(item.hypothesis))
-                change = original.body.origin.change
-            seen.append(
-                Experience(
-                    kind=item.category,
-                    change=change,
-                    parent=item.parent,
-                    on_head=item.parent == head.id,
-                    status=item.status,
-                    gain_micro=item.gain_micro,
-                    tau_micro=ledger.policy.tau_micro,
-                    title=item.title,
-                    rationale=item.rationale,
-                )
-            )
+        for source in scripts_on_head(ledger):
+            await self._change_digest(source)
+        past = recollect(ledger, self._digests.get, self._constants)
         view = ResearchView(
             head_id=head.id,
             head_source=parent,
-            tried=frozenset(tried),
+            tried=frozenset(past.tried),
             claims=self._tools.claims.on(head.id, trio.current_time()),
-            experiences=(*seen, *self._queue.conflicts),
+            experiences=(*past.experiences, *self._queue.conflicts),
             entry=self._tools.entry,
         )
-        return view, tried
+        return view, past.tried
 
     async def _change_digest(self, source: bytes) -> bytes | None:
         """Normalised digest of a script; None while it cannot be had or read."""

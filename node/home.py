@@ -56,6 +56,11 @@ class Home:
         return self.root / "agent-usage.json"
 
     @property
+    def agent_costs(self) -> Path:
+        """What each hypothesis of this node has cost to think of."""
+        return self.root / "agent-costs.jsonl"
+
+    @property
     def log(self) -> Path:
         """The node's log file."""
         return self.root / "node.log"

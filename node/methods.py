@@ -13,6 +13,7 @@ import trio
 from node import clock, view
 from node.blobs import BlobStore
 from node.control import Method
+from node.hypothesis_costs import HypothesisCosts
 from node.intake import Intake
 from node.presences import Heard
 from node.web.rows import peer_rows
@@ -24,9 +25,11 @@ Suggest: TypeAlias = Callable[[str, str, str], Awaitable[Any]]
 def control_methods(
     intake: Intake,
     blobs: BlobStore,
+    *,
     heard: Callable[[], Mapping[bytes, Heard]],
     now: Callable[[], view.Running],
     suggest: Suggest,
+    costs: HypothesisCosts,
 ) -> dict[str, Method]:
     """The methods by name.
 
@@ -36,6 +39,7 @@ def control_methods(
         heard: The latest presence of every peer.
         now: What only the running node knows.
         suggest: Takes in a person's change.
+        costs: What this node's hypotheses have cost.
     """
 
     async def status(_params: Mapping[str, Any]) -> Any:
@@ -54,7 +58,7 @@ def control_methods(
         return view.snapshot(await intake.settled(), now())
 
     async def show(params: Mapping[str, Any]) -> Any:
-        return view.show(await intake.settled(), blobs, str(params.get("id", "")))
+        return view.show(await intake.settled(), blobs, str(params.get("id", "")), costs)
 
     async def propose(params: Mapping[str, Any]) -> Any:
         return await suggest(*(str(params.get(name, "")) for name in _PROPOSAL))

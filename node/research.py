@@ -59,7 +59,9 @@ class Researcher:
         self._seed = seed
         self._watch = Watch()
         self._only_verifies = proposer is None
-        self._explorer = Explorer(tools, self._watch, proposer, lambda: self._dropping)
+        self._explorer = Explorer(
+            tools, self._watch, proposer, lambda: self._dropping, lambda: self.finishing
+        )
         self._leases = Leases()
         self._running: set[tuple[bytes, int]] = set()
         self._unusable: dict[bytes, tuple[float, float]] = {}

@@ -122,6 +122,7 @@ class Screener:
             ),
         )
         identity = await tools.author.publish(hypothesis)
+        tools.costs.keep(identity, proposal.cost)
         for number, pair in enumerate(arms):
             tools.keep_logs(identity, "screen", number, pair)
             await tools.author.publish(tools.bench.trial(identity, "screen", number, pair))

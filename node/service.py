@@ -33,6 +33,7 @@ from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
 from node.hardware import describe_device, gpu_for_strangers
 from node.home import Home
+from node.hypothesis_costs import HypothesisCosts
 from node.identity import load_or_create_identity
 from node.intake import Intake
 from node.materials import Materials
@@ -85,6 +86,7 @@ class Node:
         self._api_key = take_api_key(os.environ)
         check_agent(config, self._api_key)
         self._agency = Agency(None, "not chosen yet")
+        self._costs = HypothesisCosts(home.agent_costs)
         self._steering = Steering(
             self._activity,
             RestRules(config.pause_on_battery, config.pause_load),
@@ -117,7 +119,14 @@ class Node:
                 await nursery.start(intake.run)
                 await network.enter(genesis.id)
                 now = partial(self._now, key, network)
-                methods = control_methods(intake, blobs, desk.presences.known, now, self._suggest)
+                methods = control_methods(
+                    intake,
+                    blobs,
+                    heard=desk.presences.known,
+                    now=now,
+                    suggest=self._suggest,
+                    costs=self._costs,
+                )
                 materials = Materials(body, blobs, network)
                 author = Author(key, intake, network)
                 methods |= self._steering.methods()
@@ -290,6 +299,7 @@ class Node:
                 drafts=Drafts(self._home.drafts),
                 alive=lambda: desk.presences.agents(trio.current_time()),
                 entry=task.entry,
+                costs=self._costs,
             )
             self._agency = make_agency(
                 config,
@@ -358,7 +368,7 @@ class Node:
             activity=self._activity,
             sandbox=self._sandbox.name if self._sandbox else "",
             sandbox_problem=self._sandbox_problem,
-            agent=self._agency.status(),
+            agent=self._agency.status() | {"per_hypothesis": self._costs.status()},
         )
 
     async def _suggest(self, source: str, title: str, rationale: str) -> dict[str, str]:

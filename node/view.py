@@ -13,6 +13,7 @@ from node.activity import Activity, Work
 from node.blobs import BlobStore
 from node.conflicts import conflicts_with_head
 from node.errors import NodeError
+from node.hypothesis_costs import HypothesisCosts
 from node.web.rows import entry_row
 from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
@@ -268,8 +269,12 @@ def _hypothesis(item: HypothesisView) -> dict[str, Any]:
     }
 
 
-def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
+def show(
+    ledger: Ledger, blobs: BlobStore, prefix: str, costs: HypothesisCosts | None = None
+) -> dict[str, Any]:
     """Everything about one hypothesis or entry, found by the start of its id.
+
+    Its `cost` is what this node's agent has spent on it, null for everybody else's.
 
     Raises:
         NodeError: No id, or more than one, starts with the prefix.
@@ -296,6 +301,8 @@ def show(ledger: Ledger, blobs: BlobStore, prefix: str) -> dict[str, Any]:
         "rationale": item.body.rationale,
         "proposer": item.body.origin.proposer,
         "category": item.body.origin.category,
+        "model": item.body.origin.model,
+        "cost": None if costs is None else costs.of(item.id),
         "change": item.body.origin.change,
         "source": item.body.source.hex(),
         "created_ms": item.created_ms,

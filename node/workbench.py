@@ -1,7 +1,7 @@
 """What a node's workers have at hand: tools, and work that is dropped once it is pointless."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import trio
@@ -12,6 +12,7 @@ from node.author import Author
 from node.bench import Bench
 from node.claims import Claims
 from node.drafts import Drafts
+from node.hypothesis_costs import HypothesisCosts
 from node.materials import Materials
 from node.trial_logs import TrialLogs
 from protocol.records import Purpose
@@ -35,6 +36,7 @@ class Tools:
         drafts: Keeps what people put in.
         alive: Members that were heard of lately, by their key.
         entry: Functions that the task needs a script to define.
+        costs: Remembers what hypotheses have cost to think of.
     """
 
     author: Author
@@ -46,6 +48,7 @@ class Tools:
     drafts: Drafts
     alive: Callable[[], frozenset[bytes]]
     entry: tuple[str, ...] = ()
+    costs: HypothesisCosts = field(default_factory=HypothesisCosts)
 
     @property
     def me(self) -> bytes:

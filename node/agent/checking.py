@@ -16,6 +16,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from node.agent.edits import apply_replacements
+from node.agent.prices import NO_COST
 from node.agent.proposal import RejectedError, Rejection
 from protocol.syntax import parse_tree
 from swarm.source import SourceError, check_source, source_digest
@@ -101,9 +102,11 @@ async def find_proposal(
         tell: tells people what was rejected.
 
     Returns:
-        A checked proposal; None if the proposer has none, or nothing that passes.
+        A checked proposal, with what all questions for it have cost; None if the proposer has
+        none, or nothing that passes.
     """
     rejection: Rejection | None = None
+    cost = NO_COST
     for asks in range(1, ASKS_MAX + 1):
         answer, title = "", ""
         try:
@@ -111,12 +114,14 @@ async def find_proposal(
             if proposal is None:
                 return None
             title, answer = proposal.title, proposal.answer
-            checked = check_proposal(proposal, view)
+            cost += proposal.cost
+            checked = check_proposal(dataclasses.replace(proposal, cost=cost), view)
             problem = None if proposal.proposer == "offline" else await smoke(proposal)
             if problem is None:
                 return checked
         except RejectedError as error:
             problem, answer = error.reason, error.answer or answer
+            cost += error.cost
         tell(f"proposal “{title}” rejected: {problem}" if title else f"rejected: {problem}")
         rejection = Rejection(problem, asks, answer)
     return None

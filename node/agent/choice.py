@@ -6,8 +6,10 @@ know why one has no answer: each trouble has a pause, in which the other answers
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Final
 
+from node.agent.prices import NO_COST
 from node.agent.proposal import RejectedError
 from node.agent.trouble import TroubleError, pause_s
 
@@ -53,12 +55,14 @@ class FallbackProposer:
         self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
     ) -> Proposal | None:
         """Returns a proposal of the first proposer if it has one, else of the second."""
+        cost = NO_COST
         stuck = rejection is not None and rejection.asks >= FIRST_ASKS_MAX
         if not stuck and self._now_s() >= self._until_s:
             try:
                 proposal = await self._first.propose(view, rng, rejection)
             except TroubleError as error:
                 self._note(error)
+                cost = error.cost
             except RejectedError:
                 self._recovered()
                 raise
@@ -66,7 +70,9 @@ class FallbackProposer:
                 self._recovered()
                 if proposal is not None:
                     return proposal
-        return await self._second.propose(view, rng)
+        proposal = await self._second.propose(view, rng)
+        # What the first one took without an answer was spent for what is proposed in its place.
+        return proposal and dataclasses.replace(proposal, cost=proposal.cost + cost)
 
     def _note(self, error: TroubleError) -> None:
         self._in_a_row += 1

@@ -16,14 +16,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from node.agent.answers import read_answer
-from node.agent.prices import Price, Tokens, cost_microusd
+from node.agent.prices import NO_COST, Price, Tokens, Used, cost_microusd
 from node.agent.prompt import SCHEMA, Prompt, TaskFacts, build_prompt
-from node.agent.proposal import one_line
+from node.agent.proposal import RejectedError, one_line
 from node.agent.trouble import TroubleError
 from node.agent.usage import BudgetError, Reservation, UsageBook, UsageFileError
 
@@ -153,10 +153,12 @@ class ClaudeProposer:
         prompt = build_prompt(view, self._facts, self._secret, rejection)
         if prompt.size_bytes > PROMPT_BYTES_MAX:
             raise TroubleError("bad_request", "the script is too large to be shown to a model")
+        cost = NO_COST
         for attempt in range(TRIES_MAX):
             try:
-                message = await self._ask(prompt)
+                message, used = await self._ask(prompt)
             except TroubleError as error:
+                error.cost = cost = cost + error.cost
                 wait_s = error.retry_after_s
                 if wait_s is None:
                     wait_s = _BACKOFF_FIRST_S * 2**attempt * rng.uniform(0.75, 1.25)
@@ -165,7 +167,7 @@ class ClaudeProposer:
                     raise
                 await self._sleep(wait_s)
             else:
-                return self._read(message, view)
+                return self._read(message, view, cost + used)
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
@@ -174,8 +176,8 @@ class ClaudeProposer:
             with trio.CancelScope(shield=True), trio.move_on_after(5.0):
                 await self._client.close()
 
-    async def _ask(self, prompt: Prompt) -> Message:
-        """Makes one request, booked before and settled after."""
+    async def _ask(self, prompt: Prompt) -> tuple[Message, Used]:
+        """Makes one request, booked before and settled after, and returns what it has cost."""
         client = await self._connected()
         worst = Tokens(cache_write=prompt.size_bytes + _OVERHEAD_TOKENS, output=ANSWER_TOKENS_MAX)
         price = self._settings.price
@@ -185,19 +187,26 @@ class ClaudeProposer:
             )
         except (BudgetError, UsageFileError) as error:
             raise TroubleError("budget", str(error)) from error
+        most = Used(1, booked.tokens, booked.microusd)
         try:
             with trio.fail_after(self._settings.timeout_s):
                 message = await self._send(client, prompt)
             tokens = _tokens(message)
         except trio.TooSlowError as error:
             seconds = f"{self._settings.timeout_s:.0f}"
-            raise TroubleError("timeout", f"no answer within {seconds} s") from error
-        except Exception as error:  # noqa: BLE001 - whatever the library raises is the service's fault
-            await self._fail(error, booked)
+            trouble = TroubleError("timeout", f"no answer within {seconds} s")
+            trouble.cost = most
+            raise trouble from error
+        except Exception as error:
+            trouble, charged = self._trouble_of(error)
+            trouble.cost = most if charged else Used(1)
+            if not charged:
+                await self._settle(booked, 0, 0)
+            raise trouble from error
         cost = cost_microusd(price, tokens)
         await self._settle(booked, tokens.total, cost)
         self.last = Exchange(prompt, _text(message), tokens, cost)
-        return message
+        return message, Used(1, tokens.total, cost)
 
     async def _connected(self) -> anthropic.AsyncAnthropic:
         if self._client is None:
@@ -234,21 +243,32 @@ class ClaudeProposer:
             "messages": [{"role": "user", "content": content}],
             "output_config": config,
         }
-        message: Message = await client.messages.create(**request)
+        # The answer comes in pieces, so that no proxy takes long thinking for silence, and the
+        # service notices at once when nobody waits for the rest any more.
+        async with client.messages.stream(**request) as stream:
+            message: Message = await stream.get_final_message()
         return message
 
-    def _read(self, message: Message, view: ResearchView) -> Proposal:
+    def _read(self, message: Message, view: ResearchView, cost: Used) -> Proposal:
+        """Says what an answer means; whatever that is, it carries the cost."""
         match getattr(message, "stop_reason", None):
             case "end_turn" | "stop_sequence":
-                return read_answer(_text(message), view, self._settings.model)
+                try:
+                    proposal = read_answer(_text(message), view, self._settings.model)
+                except RejectedError as error:
+                    error.cost = cost
+                    raise
+                return dataclasses.replace(proposal, cost=cost)
             case "refusal":
-                raise TroubleError("refused", "the model refused to answer")
+                trouble = TroubleError("refused", "the model refused to answer")
             case "max_tokens" | "model_context_window_exceeded":
-                raise TroubleError(
+                trouble = TroubleError(
                     "truncated", f"the answer was cut off at {ANSWER_TOKENS_MAX} tokens"
                 )
             case other:
-                raise TroubleError("malformed", f"the answer ended as {str(other)[:40]!r}")
+                trouble = TroubleError("malformed", f"the answer ended as {str(other)[:40]!r}")
+        trouble.cost = cost
+        raise trouble
 
     async def _settle(self, booked: Reservation, tokens: int, microusd: int) -> None:
         with trio.CancelScope(shield=True):
@@ -257,19 +277,19 @@ class ClaudeProposer:
             except UsageFileError as error:
                 raise TroubleError("budget", str(error)) from error
 
-    async def _fail(self, error: Exception, booked: Reservation) -> NoReturn:
-        """Says what an exception of the library means; what was surely not charged is unbooked."""
+    def _trouble_of(self, error: Exception) -> tuple[TroubleError, bool]:
+        """Says what an exception of the library means, and whether the call may be charged."""
         import anthropic
 
-        if isinstance(error, anthropic.APIStatusError) and error.status_code >= 400:
-            await self._settle(booked, 0, 0)
-            raise self._of_status(error) from error
+        if isinstance(error, anthropic.APIStatusError):
+            # An error that comes within a stream has the status of the stream, which had begun.
+            return self._of_status(error), error.status_code < 400
         if isinstance(error, anthropic.APITimeoutError):
-            raise TroubleError("timeout", "no answer in time") from error
-        if isinstance(error, anthropic.APIConnectionError):
-            raise TroubleError("unreachable", "the API cannot be reached") from error
-        if isinstance(error, (anthropic.AnthropicError, ValueError, TypeError)):
-            raise TroubleError("malformed", "the API's answer makes no sense") from error
+            return TroubleError("timeout", "no answer in time"), True
+        if isinstance(error, (anthropic.APIConnectionError, *_broken_streams())):
+            return TroubleError("unreachable", "the API cannot be reached"), True
+        if isinstance(error, (anthropic.AnthropicError, *_NONSENSE)):
+            return TroubleError("malformed", "the API's answer makes no sense"), True
         raise error
 
     def _of_status(self, error: anthropic.APIStatusError) -> TroubleError:
@@ -283,14 +303,31 @@ class ClaudeProposer:
                 return TroubleError("no_credit", f"the account has no credit ({words})")
             case 429:
                 return TroubleError("rate_limited", f"too many requests ({words})", after)
+            case _ if error.type == "overloaded_error":
+                return TroubleError("overloaded", f"the API is overloaded ({words})", after)
+            case _ if error.type == "rate_limit_error":
+                return TroubleError("rate_limited", f"too many requests ({words})", after)
             case 529 | 503:
                 return TroubleError("overloaded", f"the API is overloaded ({words})", after)
+            case status if status < 400:
+                return TroubleError("unreachable", f"the API failed in mid-answer ({words})")
             case status if status >= 500 or status == 408:
                 return TroubleError("unreachable", f"the API failed ({words})", after)
             case _ if error.type == "billing_error" or "credit balance" in said.lower():
                 return TroubleError("no_credit", f"the account has no credit ({words})")
             case _:
                 return TroubleError("bad_request", f"the API refused the request ({words})")
+
+
+_NONSENSE: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError)
+"""What the library raises where a stream has not the form that it trusts."""
+
+
+def _broken_streams() -> tuple[type[Exception], ...]:
+    """What a connection that breaks within an answer raises: the transport's own errors."""
+    import httpx2
+
+    return (httpx2.TransportError,)
 
 
 def _text(message: Message) -> str:
@@ -308,6 +345,9 @@ def _tokens(message: Message) -> Tokens:
     Raises:
         ValueError: it does not say so. The library lets a message pass that lacks any field.
     """
+    if getattr(message, "stop_reason", None) is None:
+        # Its stream broke off, so the numbers are those of its beginning.
+        raise ValueError("a message without an end")
     usage: Any = getattr(message, "usage", None)
     names = (
         "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens",

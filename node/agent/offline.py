@@ -7,13 +7,15 @@ Theory of operation. Three sources of candidates, in turn:
 
 1. *Due again*: changes that did well on an older head and are not in the present one. Most
    proposals come from here while there are any.
-2. *Singles*: every edit that the head's script has a place for. First a kind is drawn, then a
-   change within it, both by Thompson sampling: one draw from what is believed of each, the largest
-   wins. Kinds come first so that a kind with many constants gets no more attention for it.
+2. *Singles*: every edit that the head's script has a place for. By Thompson sampling each kind puts
+   forward its best change, and one of these wins: one draw from what is believed of each decides.
+   Kinds come first so that a kind with many constants gets no more attention for it.
 3. *Bundles* of two or three edits of different kinds, because some pay only together.
 
 When all that a width offers has been tried on this head, the next width adds finer and wilder steps
-of constants; beyond the last width, bundles of constants are drawn at random without end. What was
+of constants; beyond the last width, bundles of constants are drawn at random without end. A head on
+which nothing has gained for long is a plateau: the search then begins at the next width, draws more
+bundles, and trusts less in what was measured on other heads, so that it is tried again. What was
 tried on the head or is claimed by a peer is skipped by the normalised digest of the script itself,
 so that a new spelling of an old change does not pass either. Each node brings its own randomness,
 which spreads the swarm over the candidates.
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.agent.beliefs import DUE_UNITS, Beliefs, effect_units
+from node.agent.beliefs import DUE_UNITS, OLDER_WEIGHT, Beliefs, effect_units
 from node.agent.catalogue import (
     STRUCTURAL,
     AnyEdit,
@@ -69,6 +71,12 @@ EXPERIENCES_MAX: Final = 2_000
 BUNDLE_TRIES_MAX: Final = 40
 """How many bundles are drawn before the search widens."""
 
+PLATEAU_EXPERIENCES: Final = 24
+"""So many experiences on a head without a gain, and the search widens before it is at its end."""
+
+GAIN_UNITS: Final = math.log1p(1.0)
+"""Effect of a gain of tau."""
+
 STAGES: Final = len(STEPS)
 """Widths of the search before it becomes random."""
 
@@ -94,6 +102,7 @@ class OfflineProposer:
     Attributes:
         stage: how wide the search for the latest proposal had to be: 0 for the catalogue itself,
             `STAGES` and above for random values of several constants.
+        dry: how many experiences the head has seen since its last gain, at that proposal.
     """
 
     def __init__(self) -> None:
@@ -101,6 +110,7 @@ class OfflineProposer:
         # is replaced as one, because workers ask from threads of their own.
         self._kept: tuple[str, _Head | None] | None = None
         self.stage = 0
+        self.dry = 0
 
     async def propose(
         self, view: ResearchView, rng: random.Random, rejection: Rejection | None = None
@@ -124,7 +134,7 @@ class OfflineProposer:
         for candidate in search.candidates():
             proposal = search.accept(candidate)
             if proposal is not None:
-                self.stage = search.stage
+                self.stage, self.dry = search.stage, search.dry
                 return proposal
         return None
 
@@ -189,17 +199,24 @@ class _Search:
         self._experiences = view.experiences[-EXPERIENCES_MAX:]
         self._tried_changes = {e.change for e in self._experiences if e.on_head}
         self._spent = self._find_spent()
-        self._beliefs = Beliefs(self._experiences, self._spent)
+        self.dry = self._count_dry()
+        self.wide = min(len(STEPS) - 1, self.dry // PLATEAU_EXPERIENCES)
+        constants = {name: float(value) for name, value in head.script.constants().items()}
+        # On a plateau what is known of other heads fades, so that it is tried once more.
+        older_weight = OLDER_WEIGHT / (1 + self.wide)
+        self._beliefs = Beliefs(
+            self._experiences, self._spent, constants, older_weight=older_weight
+        )
 
     def candidates(self) -> Iterator[_Candidate]:
         """Yields candidates in the order in which they should be tried, without end in practice."""
         due = self._due()
         if due and self._rng.random() < DUE_SHARE:
             yield from due
-        for width in range(len(STEPS)):
+        for width in range(self.wide, len(STEPS)):
             self.stage = width
             singles = self._head.singles(width)
-            if self._rng.random() < BUNDLE_SHARE + self._bundle_bonus():
+            if self._rng.random() < BUNDLE_SHARE + self._bundle_bonus() + 0.1 * self.wide:
                 yield from self._bundles(singles, 3)
             yield from self._by_kind(singles)
             yield from self._bundles(singles, BUNDLE_TRIES_MAX)
@@ -292,12 +309,24 @@ class _Search:
             if not self._seen(candidate.change):
                 left.setdefault(candidate.kind, []).append(candidate)
         while left:
-            kind = max(sorted(left), key=lambda name: self._beliefs.draw_kind(name, self._rng))
-            candidate = max(left[kind], key=self._draw)
-            left[kind].remove(candidate)
+            best = {kind: max(left[kind], key=self._draw) for kind in sorted(left)}
+            # A fresh draw: the largest of many would favour kinds with many changes.
+            kind = max(best, key=lambda name: self._draw(best[name]))
+            left[kind].remove(best[kind])
             if not left[kind]:
                 del left[kind]
-            yield candidate
+            yield best[kind]
+
+    def _count_dry(self) -> int:
+        """How many experiences on this head, to the latest, have brought nothing worth having."""
+        count = 0
+        for experience in reversed(self._experiences):
+            if experience.on_head:
+                units = effect_units(experience)
+                if units is not None and units >= GAIN_UNITS:
+                    break
+                count += 1
+        return count
 
     def _draw(self, candidate: _Candidate) -> float:
         return self._beliefs.draw_change(candidate.kind, candidate.change, self._rng)

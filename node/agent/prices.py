@@ -53,6 +53,28 @@ class Tokens:
         return self.fresh + self.cache_write + self.cache_read + self.output
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Used:
+    """What was used: calls, tokens and millionths of a dollar."""
+
+    calls: int = 0
+    tokens: int = 0
+    microusd: int = 0
+
+    def __add__(self, other: Used) -> Used:
+        return self.plus(other.calls, other.tokens, other.microusd)
+
+    def plus(self, calls: int, tokens: int, microusd: int) -> Used:
+        """Returns the sum; a settlement may be negative, a total never is."""
+        return Used(
+            max(0, self.calls + calls),
+            max(0, self.tokens + tokens),
+            max(0, self.microusd + microusd),
+        )
+
+
+NO_COST: Final = Used()
+
 PRICES: Final = {
     "claude-fable-5-1": Price(10.0, 50.0),
     "claude-opus-5-5": Price(4.0, 20.0),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
+from node.agent.prices import NO_COST, Used
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
@@ -51,6 +53,8 @@ class Experience:
         tau_micro: smallest gain that the swarm's policy cares for, same unit.
         title: its author's one line about it.
         rationale: why its author thought that it would help.
+        before: the value that a changed constant had in the parent; None if that is not known, or
+            the change is no constant's.
     """
 
     kind: str
@@ -62,6 +66,7 @@ class Experience:
     tau_micro: int
     title: str = ""
     rationale: str = ""
+    before: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class Proposal:
         replacements: the edits that made the source, for who answers in edits; from them the change
             can be made again on another head.
         answer: what the proposer answered, in its own terms, in case it has to be told why not.
+        cost: what asking for it has cost, answers that did not do included.
     """
 
     title: str
@@ -121,6 +127,7 @@ class Proposal:
     model: str = ""
     replacements: tuple[Replacement, ...] = ()
     answer: str = ""
+    cost: Used = NO_COST
 
     def __post_init__(self) -> None:
         assert 0 < len(self.title) <= TITLE_CHARS_MAX
@@ -135,12 +142,14 @@ class RejectedError(AgentError):
     Attributes:
         reason: the cause, in a sentence.
         answer: what the proposer had answered, in its own terms.
+        cost: what the answer has cost.
     """
 
-    def __init__(self, reason: str, answer: str = "") -> None:
+    def __init__(self, reason: str, answer: str = "", cost: Used = NO_COST) -> None:
         super().__init__(reason)
         self.reason = reason
         self.answer = answer
+        self.cost = cost
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

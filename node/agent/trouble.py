@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from node.agent.prices import NO_COST
 from node.agent.proposal import AgentError
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class TroubleError(AgentError):
     Attributes:
         kind: what happened.
         retry_after_s: how long the service asked to be left alone, if it did.
+        cost: what asking has cost, or may have.
     """
 
     def __init__(self, kind: TroubleKind, text: str, retry_after_s: float | None = None) -> None:
         super().__init__(text)
         self.kind = kind
         self.retry_after_s = retry_after_s
+        self.cost = NO_COST
 
 
 def pause_s(error: TroubleError, in_a_row: int) -> float:

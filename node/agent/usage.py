@@ -16,6 +16,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from node.agent.prices import Used
 from node.agent.proposal import AgentError
 
 if TYPE_CHECKING:
@@ -50,23 +51,6 @@ class Caps:
     microusd_per_day: int
     tokens: int | None = None
     tokens_per_day: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Used:
-    """What was used: calls, tokens and millionths of a dollar."""
-
-    calls: int = 0
-    tokens: int = 0
-    microusd: int = 0
-
-    def plus(self, calls: int, tokens: int, microusd: int) -> Used:
-        """Returns the sum; a settlement may be negative, a total never is."""
-        return Used(
-            max(0, self.calls + calls),
-            max(0, self.tokens + tokens),
-            max(0, self.microusd + microusd),
-        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

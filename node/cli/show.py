@@ -38,9 +38,11 @@ def show(*, home: Home, identity: str, as_json: bool) -> None:
     except NotRunningError:
         from node import view
         from node.blobs import BlobStore
+        from node.hypothesis_costs import HypothesisCosts
         from node.offline import fold_home
 
-        value = view.show(fold_home(home), BlobStore(home.blobs), identity)
+        costs = HypothesisCosts(home.agent_costs)
+        value = view.show(fold_home(home), BlobStore(home.blobs), identity, costs)
     if as_json:
         print_json(value)
     else:
@@ -103,7 +105,8 @@ def _fields(value: dict[str, Any]) -> list[tuple[str, str | Cell | Sequence[Cell
     elif value["screened_gain"] is not None:
         claim = [Cell(gain_text(value["screened_gain"])), Cell("  its author's own claim", "quiet")]
         fields.append(("gain", claim))
-    proposer = f"{value['proposer']}, {value['category']}"
+    who = f"{value['proposer']} {value['model']}".strip()
+    proposer = f"{who}, {value['category']}"
     fields += [
         ("hypothesis", value["id"]),
         ("entry", value["entry"]),
@@ -115,6 +118,10 @@ def _fields(value: dict[str, Any]) -> list[tuple[str, str | Cell | Sequence[Cell
         ("script", value["source"]),
     ]  # fmt: skip
     fields.extend(("transfer", transfer_text(item)) for item in value["transfer"])
+    if value["cost"] is not None:
+        cost = value["cost"]
+        words = f"${cost['usd']:.4f} for {cost['tokens']:,} tokens in {cost['calls']} calls"
+        fields.append(("cost", words))
     return fields
 
 

@@ -156,6 +156,11 @@ def _agent(agent: dict[str, Any]) -> list[Cell]:
                 f" {agent['tokens']:,} tokens"
             )
         )
+        mean = agent["per_hypothesis"]["usd_per_hypothesis"]
+        if mean is not None:
+            cells.append(Cell(f", ${mean:.4f} a hypothesis", "quiet"))
+    if agent["search"]:
+        cells.append(Cell(f"; {agent['search']}", "quiet"))
     if agent["trouble"]:
         cells.append(Cell(f"; {agent['trouble']}", "warn"))
     return cells

@@ -65,12 +65,14 @@ class FakeRunner:
     Attributes:
         clash: Constants that together undo all gains.
         runs: Number of runs begun.
+        log_tail: What a crash prints.
     """
 
     def __init__(self, noise_micro: int = 3_000) -> None:
         self.noise_micro = noise_micro
         self.clash: tuple[str, ...] = ()
         self.runs = 0
+        self.log_tail = "\x1b[31mboom\n"
 
     async def run(
         self,
@@ -84,7 +86,7 @@ class FakeRunner:
         if on_progress is not None:
             on_progress(Progress("train", 1.0))
         if "CRASH" in job.script:
-            return Outcome("crashed", train_cpu_ms=10, reason="no", log_tail="\x1b[31mboom\n")
+            return Outcome("crashed", train_cpu_ms=10, reason="no", log_tail=self.log_tail)
         gains = [int(gain) for gain in re.findall(r"^GAIN\w* = (-?\d+)", job.script, re.MULTILINE)]
         gain = sum(gains)
         if self.clash and all(f"{name} = " in job.script for name in self.clash):
@@ -208,25 +210,22 @@ class FakeNode:
             activity=self.activity,
             sandbox="fake",
         )
-        self.researcher = Researcher(
-            Tools(
-                author=self.author,
-                materials=self.materials,
-                bench=Bench(
-                    subject.runner or self.runner,
-                    subject.make_job,
-                    self.key,
-                    body.policy.cost_ratio_permille,
-                ),
-                claims=self.desk.claims,
-                activity=self.activity,
-                logs=TrialLogs(self.path / "trial-logs"),
-                drafts=Drafts(self.path / "drafts"),
-                alive=lambda: self.desk.presences.agents(trio.current_time()),
+        self.tools = Tools(
+            author=self.author,
+            materials=self.materials,
+            bench=Bench(
+                subject.runner or self.runner,
+                subject.make_job,
+                self.key,
+                body.policy.cost_ratio_permille,
             ),
-            proposer,
-            number,
+            claims=self.desk.claims,
+            activity=self.activity,
+            logs=TrialLogs(self.path / "trial-logs"),
+            drafts=Drafts(self.path / "drafts"),
+            alive=lambda: self.desk.presences.agents(trio.current_time()),
         )
+        self.researcher = Researcher(self.tools, proposer, number)
         self.desk.on_claim = self.researcher.on_change
 
     def _on_events(self, events: Sequence[Event]) -> None:

@@ -15,16 +15,20 @@ from node.agency import (
     take_api_key,
 )
 from node.agent.claude import ApiKey
-from node.agent.offline import STAGES, OfflineProposer
+from node.agent.offline import PLATEAU_EXPERIENCES, STAGES, OfflineProposer
 from node.agent.prompt import TaskFacts
 from node.agent.proposal import Proposal, Rejection, ResearchView
 from node.agent_trial import try_once
+from node.blobs import BlobStore
 from node.cli.agent import agent
 from node.config import Config, read_config
 from node.errors import ConfigError, NodeError, UsageError
 from node.home import Home
 from tests.node.agent.api import ANSWER, failure, fake_api, message
 from tests.node.agent.test_checking import proposal, view
+from tests.node.scripted import GENESIS_SCRIPT as SCRIPTED
+from tests.node.scripted import ScriptedSwarm
+from tests.swarm.helpers import TAU, digest, key
 from trainer.task import built_in_directory, built_in_task
 
 KEY = ApiKey("sk-ant-very-secret")
@@ -116,7 +120,10 @@ def test_the_programme_is_the_tasks_until_the_owner_writes_one(tmp_path: Path) -
 
 
 class Search(OfflineProposer):
-    """A search that answers from a list of stages; None for nothing, or an error."""
+    """A search that answers from a list of stages; None for nothing, or an error.
+
+    Stage 2 is a plateau here.
+    """
 
     def __init__(self, *answers: int | Exception | None) -> None:
         super().__init__()
@@ -129,20 +136,24 @@ class Search(OfflineProposer):
         if isinstance(answer, Exception):
             raise answer
         self.stage = answer or 0
+        self.dry = PLATEAU_EXPERIENCES if answer == 2 else 0
         return None if answer is None else proposal(proposer="offline")
 
 
 async def test_the_search_says_once_that_it_widens_and_survives_its_own_defects() -> None:
     news: list[str] = []
-    steady = SteadySearch(Search(0, 1, 1, STAGES, None, None, ValueError("bug"), 0, 1), news.append)
-    found = [await steady.propose(view(), random.Random(1)) is not None for _ in range(9)]
-    assert found == [True, True, True, True, False, False, False, True, True]
+    answers = (0, 1, 1, STAGES, None, None, ValueError("bug"), 0, 1, 2, 2)
+    steady = SteadySearch(Search(*answers), news.append)
+    found = [await steady.propose(view(), random.Random(1)) is not None for _ in range(11)]
+    assert found == [True, True, True, True, False, False, False, True, True, True, True]
+    assert steady.said.startswith("a plateau")
     assert [line.split(":")[0][:40] for line in news] == [
         "the catalogue is exhausted on this head",
         "every step is tried on this head",
         "the offline agent has nothing left for t",
         "the offline agent failed (ValueError); i",
         "the catalogue is exhausted on this head",
+        "a plateau",
     ]
 
 
@@ -163,6 +174,28 @@ async def test_one_question_can_be_tried_by_hand(
         with pytest.raises(NodeError, match="no credit"):
             await try_once(home, Config(), KEY, task, "smoke")
         assert open_book(Config(), home).used()[0].microusd == 21_600
+
+
+async def test_what_the_home_remembers_is_shown_and_not_accepted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarm = ScriptedSwarm()
+    swarm.scripts = {"wider": SCRIPTED.replace("64", "96")}
+    swarm.members(2)
+    idea = swarm.hypothesis("wider", key(1))
+    swarm.trial(idea, key(1), 0, -TAU, purpose="screen")
+    home = swarm.write(tmp_path / "home")
+    # The swarm of the tests names this for its task.
+    assert BlobStore(home.blobs).put(b"task") == digest("task")
+    task = built_in_task()
+    monkeypatch.setattr("node.agent_trial.open_bundle", lambda _raw: task)
+    edit = {"search": "64", "replace": "96"}
+    async with fake_api(message(json.dumps({**ANSWER, "edits": [edit]}))) as api:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        trial = await try_once(home, Config(), KEY, built_in_directory(), "smoke")
+    assert not trial.accepted
+    assert "has been tried on this head already" in trial.text
+    assert '"outcome": "screened_out"' in trial.text
 
 
 def test_trying_without_a_key_says_what_is_missing(

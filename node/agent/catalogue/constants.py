@@ -268,14 +268,11 @@ def constant_edit(name: str, value: Number, previous: Number | None = None) -> E
     )
 
 
-def distance(name: str, a: Number, b: Number) -> float:
-    """Returns how far apart two values of a constant are, in doublings on its scale."""
-    constant = CONSTANTS.get(name, _UNKNOWN)
-    if constant.scale == "complement":
-        a, b = 1.0 - a, 1.0 - b
-    if a == b:
-        return 0.0
-    return abs(math.log2(a / b)) if a > 0 and b > 0 else math.inf
+def doublings(name: str, value: Number) -> float | None:
+    """Returns where a value lies on its constant's scale, in doublings; None for zero."""
+    if CONSTANTS.get(name, _UNKNOWN).scale == "complement":
+        return -math.log2(1.0 - value) if value < 1.0 else None
+    return math.log2(value) if value > 0 else None
 
 
 def _step(name: str, constants: Mapping[str, Number], factor: float) -> Number | None:

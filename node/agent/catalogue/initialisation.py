@@ -12,39 +12,52 @@ from typing import TYPE_CHECKING, Final
 import libcst as cst
 
 from node.agent.catalogue.edit import OUTPUT_LAYERS, Edit
-from node.agent.catalogue.script import NotApplicableError, Script, code_of, statements
+from node.agent.catalogue.script import NotApplicableError, Script, code_of, is_return, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def _spread(formula: str) -> Callable[[Script], Script]:
-    """Returns a transform that draws the blocks' matrices with a spread of their own."""
-    body = (
-        'if name.startswith(("tokens", "positions")):\n'
-        "    return INIT_STD\n"
-        "rows, columns = parameter.shape\n"
-        f"return {formula}\n"
-    )
+    """Returns a transform that draws the blocks' matrices with a spread of their own.
+
+    Embeddings keep the spread that the script had for all.
+    """
+
+    def last_return(body: list[cst.BaseStatement]) -> list[cst.BaseStatement] | None:
+        if not is_return(body[-1]):
+            return None
+        return [*body[:-1], *statements(f"return {formula}")]
 
     def transform(script: Script) -> Script:
         if script.has("init_std"):
-            return script.with_body("init_std", body)
-        script = script.rewrite(_call_init_std, "init_weights")
-        indented = "".join(f"    {line}\n" for line in body.splitlines())
-        return script.before("init_weights", f"def init_std(name, parameter):\n{indented}")
+            return script.edit_body("init_std", last_return)
+        before: list[str] = []
+
+        def visit(node: cst.BaseExpression) -> cst.BaseExpression | None:
+            match node:
+                case cst.Call(
+                    func=cst.Attribute(attr=cst.Name("normal_")), args=[mean, old, *rest]
+                ):
+                    before.append(code_of(old.value))
+                    spread = old.with_changes(
+                        value=cst.parse_expression("init_std(name, parameter)")
+                    )
+                    return node.with_changes(args=[mean, spread, *rest])
+                case _:
+                    return None
+
+        script = script.rewrite(visit, "init_weights")
+        return script.before(
+            "init_weights",
+            "def init_std(name, parameter):\n"
+            '    if name.startswith(("tokens", "positions")):\n'
+            f"        return {before[0]}\n"
+            "    rows, columns = parameter.shape\n"
+            f"    return {formula}\n",
+        )
 
     return transform
-
-
-def _call_init_std(node: cst.BaseExpression) -> cst.BaseExpression | None:
-    match node:
-        case cst.Call(func=cst.Attribute(attr=cst.Name("normal_")), args=[mean, _, *rest]):
-            spread = cst.Arg(cst.parse_expression("init_std(name, parameter)"))
-            comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-            return node.with_changes(args=[mean, spread.with_changes(comma=comma), *rest])
-        case _:
-            return None
 
 
 def _at_end_of_loop(code: str) -> Callable[[Script], Script]:

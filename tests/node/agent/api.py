@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import h11
 import trio
@@ -28,12 +28,23 @@ USAGE = {
 
 @dataclass
 class Reply:
-    """One answer of the server; `hang` never ends it."""
+    """One answer of the server; `hang` never ends it.
+
+    Attributes:
+        status: of the response.
+        body: a message is streamed if that is asked for; anything else goes out as it is.
+        headers: of the response.
+        hang: whether to say nothing at all.
+        events: how many events of a stream go out before `then`; None for all.
+        then: what comes after them: the end of the connection, silence, or an error.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    events: int | None = None
+    then: Literal["close", "hang", "error"] = "close"
 
 
 def message(text: str | None = None, stop_reason: str = "end_turn", **changes: Any) -> Reply:
@@ -71,6 +82,8 @@ class FakeApi:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.asked = trio.Event()
+        self.begun = trio.Event()
+        self.left = trio.Event()
         self.url = ""
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -99,6 +112,9 @@ class FakeApi:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if reply.hang:
             await trio.sleep_forever()
+        if self.requests[-1].get("stream") and is_message(reply.body):
+            await self._stream(stream, connection, reply)
+            return
         raw = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         headers = [
             ("content-type", "application/json"), ("content-length", str(len(raw))),
@@ -107,6 +123,59 @@ class FakeApi:
         head = h11.Response(status_code=reply.status, headers=headers)
         for event in (head, h11.Data(data=raw), h11.EndOfMessage()):
             await stream.send_all(connection.send(event) or b"")
+
+    async def _stream(
+        self, stream: trio.SocketStream, connection: h11.Connection, reply: Reply
+    ) -> None:
+        headers = [("content-type", "text/event-stream"), ("connection", "close")]
+        head = h11.Response(status_code=200, headers=headers)
+        await stream.send_all(connection.send(head) or b"")
+        for event in stream_events(reply.body)[: reply.events]:
+            raw = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            await stream.send_all(connection.send(h11.Data(data=raw)) or b"")
+        self.begun.set()
+        if reply.events is None:
+            await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
+        elif reply.then == "error":
+            error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
+            raw = f"event: error\ndata: {json.dumps(error)}\n\n".encode()
+            await stream.send_all(connection.send(h11.Data(data=raw)) or b"")
+            await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
+        elif reply.then == "hang":
+            # Nothing more is said; whoever asked has to leave.
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.receive_some(1)
+            self.left.set()
+
+
+def is_message(body: Any) -> bool:
+    """Whether a body is a whole message, which can be sent in pieces."""
+    return isinstance(body, dict) and body.get("type") == "message" and "content" in body
+
+
+def stream_events(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message in the pieces in which the API streams it."""
+    usage = body["usage"]
+    start = {**body, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}, {"type": "ping"}]
+    for index, block in enumerate(body["content"]):
+        empty = {**block, "text": ""}
+        events.append({"type": "content_block_start", "index": index, "content_block": empty})
+        text = block["text"]
+        size = max(8, len(text) // 4)
+        events += [
+            {
+                "type": "content_block_delta",
+                "index": index,
+                "delta": {"type": "text_delta", "text": text[at : at + size]},
+            }
+            for at in range(0, len(text), size)
+        ]
+        events.append({"type": "content_block_stop", "index": index})
+    delta = {"stop_reason": body["stop_reason"], "stop_sequence": None}
+    tokens = {"output_tokens": usage["output_tokens"]}
+    events.append({"type": "message_delta", "delta": delta, "usage": tokens})
+    return [*events, {"type": "message_stop"}]
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ from node.agent.catalogue import (
     constant_edits,
     find_edits,
 )
-from node.agent.catalogue.constants import CONSTANTS, STEPS, distance, parse_assignment
+from node.agent.catalogue.constants import CONSTANTS, STEPS, doublings, parse_assignment
 from node.agent.proposal import RATIONALE_CHARS_MAX, TITLE_CHARS_MAX
 from protocol import limits
 from swarm.source import check_source, source_digest
@@ -241,11 +241,18 @@ def test_a_peers_value_out_of_bounds_does_not_apply() -> None:
             edit.apply(GENESIS)
 
 
-def test_distance_is_measured_on_the_scale_of_the_constant() -> None:
-    assert distance("LEARNING_RATE", 0.001, 0.004) == pytest.approx(2.0)
-    assert distance("BETA1", 0.9, 0.95) == pytest.approx(1.0)
-    assert distance("BETA2", 0.999, 0.999) == 0.0
-    assert distance("GRAD_CLIP", 0.0, 1.0) > 100
+def test_a_value_has_a_place_on_the_scale_of_its_constant() -> None:
+    def apart(name: str, a: float, b: float) -> float:
+        one, other = doublings(name, a), doublings(name, b)
+        assert one is not None
+        assert other is not None
+        return other - one
+
+    assert apart("LEARNING_RATE", 0.001, 0.004) == pytest.approx(2.0)
+    assert apart("BETA1", 0.9, 0.95) == pytest.approx(1.0)
+    assert apart("BETA2", 0.999, 0.999) == 0.0
+    assert doublings("GRAD_CLIP", 0.0) is None
+    assert doublings("BETA1", 1.0) is None
 
 
 def test_texts_are_bounded_plain_and_honest() -> None:

@@ -3,14 +3,16 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from node.agent.checking import find_proposal
 from node.agent.choice import FallbackProposer
 from node.agent.claude import TRIES_MAX, ApiKey, ClaudeProposer, ClaudeSettings
-from node.agent.prices import PRICES, Tokens, cost_microusd
+from node.agent.prices import PRICES, Tokens, Used, cost_microusd
 from node.agent.prompt import TaskFacts
 from node.agent.proposal import Proposal, RejectedError, Rejection, ResearchView
 from node.agent.trouble import TroubleError, TroubleKind
@@ -30,6 +32,7 @@ class World:
 
     def __init__(self, api: FakeApi, path: Path, caps: Caps, timeout_s: float) -> None:
         self.api = api
+        path.mkdir(exist_ok=True)
         self.path = path / "agent-usage.json"
         self.slept_s: list[float] = []
         self.book = UsageBook(self.path, caps, lambda: 1_700_000_000_000)
@@ -76,6 +79,8 @@ async def test_an_answer_becomes_a_proposal_and_its_cost_is_booked(tmp_path: Pat
         assert w.spent == TRUE_COST == 4 * 100 + 5 * 2000 + 1200 + 20 * 500
         request = w.api.requests[0]
         assert request["model"] == "claude-opus-5-5"
+        assert request["stream"] is True
+        assert found.cost == Used(1, 5600, TRUE_COST)
         assert request["output_config"]["effort"] == "low"
         assert request["output_config"]["format"]["type"] == "json_schema"
         assert "temperature" not in request
@@ -200,6 +205,65 @@ async def test_a_question_can_be_cancelled_and_stays_booked(tmp_path: Path) -> N
         await w.api.asked.wait()
         nursery.cancel_scope.cancel()
     assert w.spent > 300_000
+
+
+async def test_an_answer_that_breaks_off_is_an_outcome_and_stays_booked(tmp_path: Path) -> None:
+    for count in range(1, 9):
+        async with world(tmp_path / str(count), replace(message(), events=count)) as w:
+            error = await w.trouble()
+            assert error.kind in {"unreachable", "malformed"}
+            assert w.spent == error.cost.microusd > 300_000 * len(w.api.requests)
+
+
+async def test_a_service_that_falls_silent_within_an_answer_is_given_up(tmp_path: Path) -> None:
+    async with world(tmp_path, replace(message(), events=4, then="hang"), timeout_s=0.3) as w:
+        assert (await w.trouble()).kind == "timeout"
+        assert w.spent > 300_000
+        # It is told so, and need not go on writing.
+        await w.api.left.wait()
+
+
+async def test_a_question_cancelled_within_its_answer_ends_the_answer(tmp_path: Path) -> None:
+    reply = replace(message(), events=4, then="hang")
+    async with world(tmp_path, reply) as w:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(w.ask)
+            await w.api.begun.wait()
+            nursery.cancel_scope.cancel()
+        await w.api.left.wait()
+    assert w.spent > 300_000
+
+
+async def test_an_overload_within_an_answer_is_tried_again_and_both_are_booked(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, replace(message(), events=4, then="error"), message()) as w:
+        found = await w.ask()
+        assert len(w.slept_s) == 1
+        assert w.spent > 300_000 + TRUE_COST
+        assert found.cost == w.book.used()[0]
+
+
+async def test_what_answers_cost_that_did_not_do_belongs_to_the_proposal(tmp_path: Path) -> None:
+    news: list[str] = []
+
+    async def smoke(_proposal: Proposal) -> str | None:
+        return None
+
+    async def cost_of(*replies: Reply) -> Used:
+        async with world(tmp_path / str(len(news)), *replies) as w:
+            both = FallbackProposer(w.claude, Always(), news.append, lambda: 0.0)
+            found = await find_proposal(both, view(), random.Random(1), smoke, news.append)
+            assert found is not None
+            news.append(found.proposal.title)
+            assert found.proposal.cost == w.book.used()[0]
+            return found.proposal.cost
+
+    assert await cost_of(message("nonsense"), message()) == Used(2, 11_200, 2 * TRUE_COST)
+    assert news[-1] == ANSWER["title"]
+    assert await cost_of(message("", "refusal", content=[])) == Used(1, 5600, TRUE_COST)
+    assert news[-1] == "offline"
+    assert await cost_of(failure(401, "authentication_error")) == Used(1)
 
 
 async def test_nobody_at_home_is_an_outcome(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.agent.beliefs import Beliefs, effect_units
 from node.agent.catalogue import Script, apply_edits, find_edits
-from node.agent.offline import OfflineProposer
+from node.agent.offline import PLATEAU_EXPERIENCES, OfflineProposer
 from node.agent.proposal import (
     CHANGE_CHARS_MAX,
     RATIONALE_CHARS_MAX,
@@ -255,6 +255,56 @@ def test_values_near_a_good_one_are_believed_in() -> None:
     assert near.spread < unknown.spread
     older = Beliefs([dataclasses.replace(e, on_head=False) for e in past], frozenset())
     assert unknown.mean < older.change("rate", "LEARNING_RATE=0.003").mean < near.mean
+
+
+def test_a_step_that_paid_speaks_for_going_on_and_against_turning_back() -> None:
+    def believed(gain: float, value: float, *, before: float | None = 0.001) -> float:
+        step = experience("LEARNING_RATE=0.002", gain, on_head=False)
+        past = [dataclasses.replace(step, before=before)]
+        head = {"LEARNING_RATE": 0.002 if gain > 0 else 0.001}
+        beliefs = Beliefs(past, frozenset({"LEARNING_RATE=0.002"}), head)
+        return beliefs.change("rate", f"LEARNING_RATE={value}").mean
+
+    untried = Beliefs([], frozenset(), {"LEARNING_RATE": 0.002}).change("rate", "LEARNING_RATE=0.1")
+    assert believed(0.2, 0.004) > untried.mean > believed(0.2, 0.001)
+    assert believed(-0.2, 0.0005) > untried.mean > believed(-0.2, 0.004)
+
+
+def test_a_small_step_promises_less_than_a_large_one() -> None:
+    beliefs = Beliefs([], frozenset(), {"LEARNING_RATE": 0.002, "GRAD_CLIP": 0.0})
+    spreads = [
+        beliefs.change("rate", f"LEARNING_RATE={value}").spread for value in (0.0022, 0.004, 0.008)
+    ]
+    assert spreads == sorted(spreads)
+    assert beliefs.change("regularisation", "GRAD_CLIP=1.0").spread > 0.3, "zero is far from all"
+
+
+def test_a_plateau_widens_the_search_before_it_is_at_its_end() -> None:
+    swarm = Swarm({}, merging=False)
+    proposer, rng = OfflineProposer(), random.Random(3)
+    stages, bundles = [], []
+    for _ in range(2 * PLATEAU_EXPERIENCES + 30):
+        proposal = ask(proposer, swarm.view(), rng)
+        stages.append(proposer.stage)
+        bundles.append(proposal.kind == "bundle")
+        swarm.test(proposal, rng)
+        swarm.experiences[-1] = dataclasses.replace(
+            swarm.experiences[-1], gain_micro=0, status="screened_out"
+        )
+    wide = 2 * PLATEAU_EXPERIENCES
+    assert (min(stages[:10]), min(stages[PLATEAU_EXPERIENCES:wide]), min(stages[wide:])) == (
+        0,
+        1,
+        2,
+    )
+    assert sum(bundles[wide:]) > sum(bundles[:30])
+    assert proposer.dry == wide + 29
+    # A gain ends it.
+    swarm.experiences[-1] = dataclasses.replace(
+        swarm.experiences[-1], gain_micro=2 * TAU_MICRO, status="verified"
+    )
+    ask(proposer, swarm.view(), rng)
+    assert (proposer.dry, proposer.stage) == (0, 0)
 
 
 def test_effects_are_bounded_and_duplicates_say_nothing() -> None:

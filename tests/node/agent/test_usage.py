@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from node.agent.prices import PRICES, Price, Tokens, cost_microusd
-from node.agent.usage import BudgetError, Caps, UsageBook, UsageFileError, Used
+from node.agent.prices import PRICES, Price, Tokens, Used, cost_microusd
+from node.agent.usage import BudgetError, Caps, UsageBook, UsageFileError
 
 DAY_MS = 86_400_000
 RICH = Caps(microusd=10**12, microusd_per_day=10**12)
