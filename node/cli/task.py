@@ -1,16 +1,21 @@
-"""`swarm-node task`: check a task's directory, or make one of an autoresearch repository."""
+"""`swarm-node task`: check a task's directory, import one, or hand it out to real people."""
 
 import re
 from pathlib import Path
 
 import click
 
+from node.cli.live import COMMANDS
 from node.cli.options import json_option, print_json
 
 
 @click.group()
 def task() -> None:
-    """Check tasks, and import autoresearch repositories."""
+    """Check tasks, import autoresearch repositories, and test pages with real people."""
+
+
+for _command in COMMANDS:
+    task.add_command(_command)
 
 
 @task.command()

@@ -1,9 +1,10 @@
 """A small HTTP/1.1 server: the thin shell around h11 that reads requests and writes answers.
 
-It serves GET and HEAD, and knows nothing else of HTTP: no bodies from clients, no upgrades, no
-other versions. Everything a client can hold open is bounded here in number and in time, because the
-page is served from within a node that must not suffer from it. A general server was not used: one
-whose sends cannot be cancelled lets a client that stops reading keep the whole node from ending.
+It serves GET and HEAD, and POST to who asks for it, and knows nothing else of HTTP: no bodies from
+clients, no upgrades, no other versions. Everything a client can hold open is bounded here in number
+and in time, because the page is served from within a node that must not suffer from it. A general
+server was not used: one whose sends cannot be cancelled lets a client that stops reading keep the
+whole node from ending.
 
 Every fault stays within its connection.
 """
@@ -41,7 +42,7 @@ class Request:
     """What a client asks for.
 
     Attributes:
-        method: `GET` or `HEAD`.
+        method: `GET`, `HEAD`, or another one that the server takes.
         path: The path, percent-decoded, as text.
         query: The query's fields, the last of each name.
         headers: Header fields by lower-case name, the first of each.
@@ -82,7 +83,10 @@ class _GoneError(Exception):
 
 
 async def serve_http(
-    listener: trio.SocketListener, handler: Handler, standard_headers: Sequence[tuple[str, str]]
+    listener: trio.SocketListener,
+    handler: Handler,
+    standard_headers: Sequence[tuple[str, str]],
+    methods: Sequence[str] = ("GET", "HEAD"),
 ) -> None:
     """Serve until cancelled.
 
@@ -90,6 +94,7 @@ async def serve_http(
         listener: Where clients come in.
         handler: Answers a request. What it raises is logged and answered with status 500.
         standard_headers: Header fields of every answer.
+        methods: What may be asked; requests never have a body.
     """
     open_connections = 0
 
@@ -100,7 +105,7 @@ async def serve_http(
             return
         open_connections += 1
         try:
-            await _Connection(stream, handler, standard_headers).run()
+            await _Connection(stream, handler, standard_headers, methods).run()
         except (_GoneError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except Exception:  # noqa: BLE001 - one client must not end the server
@@ -120,7 +125,10 @@ class _Connection:
         stream: trio.SocketStream,
         handler: Handler,
         standard_headers: Sequence[tuple[str, str]],
+        methods: Sequence[str],
     ) -> None:
+        self._methods = {method.encode() for method in methods}
+        self._allow = ", ".join(methods)
         self._stream = stream
         self._handler = handler
         self._standard = list(standard_headers)
@@ -152,7 +160,7 @@ class _Connection:
                 case h11.NEED_DATA:
                     self._http.receive_data(await self._stream.receive_some(_RECEIVE_BYTES))
                 case h11.Request():
-                    if event.method not in {b"GET", b"HEAD"} or _has_body_or_upgrade(event):
+                    if event.method not in self._methods or _has_body_or_upgrade(event):
                         return event
                     head = event
                 case h11.EndOfMessage():
@@ -161,8 +169,9 @@ class _Connection:
                     return None
 
     async def _answer(self, head: h11.Request) -> None:
-        if head.method not in {b"GET", b"HEAD"}:
-            await self._refuse(405, "only GET and HEAD are served", [("Allow", "GET, HEAD")])
+        if head.method not in self._methods:
+            only = self._allow.replace(", ", " and ")
+            await self._refuse(405, f"only {only} are served", [("Allow", self._allow)])
             return
         if _has_body_or_upgrade(head):
             await self._refuse(400, "neither request bodies nor upgrades are served")
@@ -209,7 +218,7 @@ class _Connection:
                 ("Content-Length", str(len(response.body))),
             ]
         await self._send_head(response.status, headers)
-        if request.method == "GET":
+        if request.method != "HEAD":
             for start in range(0, len(response.body), _PIECE_BYTES):
                 await self._send(h11.Data(data=response.body[start : start + _PIECE_BYTES]))
         await self._send(h11.EndOfMessage())

@@ -80,7 +80,7 @@ class Leaderboard:
         Raises:
             NodeError: The address cannot be listened on.
         """
-        with _listen(self._config) as listening:
+        with listen(self._config) as listening:
             host, port = listening.getsockname()[:2]
             self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
             async with trio.open_nursery() as nursery:
@@ -160,8 +160,12 @@ def live_difference(told: Mapping[str, Any], live: Mapping[str, Any]) -> dict[st
     return changed
 
 
-def _listen(config: WebConfig) -> socket.socket:
+def listen(config: WebConfig, *, option: str = "--web-port") -> socket.socket:
     """Open the listening socket.
+
+    Args:
+        config: Where.
+        option: What a person is told to choose another port with.
 
     Raises:
         UsageError: The host is not an IP address.
@@ -170,7 +174,9 @@ def _listen(config: WebConfig) -> socket.socket:
     try:
         guard.is_loopback(config.host)
     except ValueError as error:
-        raise UsageError(f"--web-host {config.host!r} is not an IP address") from error
+        raise UsageError(
+            f"{option.replace('port', 'host')} {config.host!r} is not an IP address"
+        ) from error
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -182,6 +188,6 @@ def _listen(config: WebConfig) -> socket.socket:
         listening.close()
         raise NodeError(
             f"the page cannot be served on {config.host} port {config.port}: {error.strerror};"
-            " choose another --web-port"
+            f" choose another {option}"
         ) from error
     return listening
