@@ -102,6 +102,19 @@ def cases(head: str) -> list[Case]:
     ]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class GoingOn:
+    """How far each edit is followed.
+
+    Attributes:
+        wanted: whether another pair of a case is to be run.
+        workers: pairs that are run at once.
+    """
+
+    wanted: Callable[[Case], bool]
+    workers: int
+
+
 class Kept:
     """The pairs that were run, one JSON object a line."""
 
@@ -143,33 +156,32 @@ class Kept:
 
 
 async def run_all(
-    task: Task, tier: str, waiting: list[Case], next_of: Callable[[Case], bool], kept: Kept
+    task: Task, tier: str, waiting: list[Case], kept: Kept, going_on: GoingOn
 ) -> None:
-    """Runs pairs, as many at once as there are cores, until none is wanted.
+    """Runs pairs until none is wanted.
 
     Args:
         task: the built-in task.
         tier: its tier.
         waiting: the cases; used up.
-        next_of: whether another pair of a case is wanted.
         kept: takes every pair.
+        going_on: how far.
     """
     directory = built_in_directory()
     home = Path(tempfile.gettempdir()) / "swarm-node-bench"
     files = {name: cached(home / "data", directory, task.pins[name]) for name in wanted(task)}
     head = improved_head(task, tier)
-    workers = len(os.sched_getaffinity(0))
     data = run_data(task, files, home)
 
     async with open_runner(
-        select_sandbox(), data=data, stage_home=home / "worker", slots=workers
+        select_sandbox(), data=data, stage_home=home / "worker", slots=going_on.workers
     ) as runner:
         costs = await genesis_costs(runner, task, tier)
 
         async def work() -> None:
             while waiting:
                 case = waiting.pop(0)
-                while next_of(case):
+                while going_on.wanted(case):
                     member = case.next_member()
                     bench = Bench(runner, partial(task.job, tier), member, RATIO)
                     bench.costs = costs
@@ -183,7 +195,7 @@ async def run_all(
                     print(f"{case.edit.name}: pair {len(case.gains)}, gain {case.gains[-1:]}")
 
         async with trio.open_nursery() as nursery:
-            for _ in range(workers):
+            for _ in range(going_on.workers):
                 nursery.start_soon(work)
 
 
@@ -247,6 +259,8 @@ def main() -> None:
     parser.add_argument("--tier", default="smoke", help="the built-in task's tier")
     parser.add_argument("--edits", type=int, default=1000, help="most edits")
     parser.add_argument("--beyond", type=int, default=0, help="pairs to run of parked ones too")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=int, default=cores, help="pairs at once")
     parser.add_argument("--report", action="store_true", help="only report what was run before")
     options = parser.parse_args()
     task = built_in_task()
@@ -265,7 +279,8 @@ def main() -> None:
         return verdict.status == "undecided" or pairs < options.beyond
 
     if not options.report:
-        trio.run(run_all, task, tier.name, [*every], next_of, kept)
+        going_on = GoingOn(next_of, options.workers)
+        trio.run(run_all, task, tier.name, [*every], kept, going_on)
     figures = report(every, metric, policy)
     for item in figures:
         print(line(item))
