@@ -25,7 +25,7 @@ class Config:
         listen: Multiaddress to listen on.
         advertise: Addresses told to others instead of those listened on.
         bootstrap: Addresses of peers to join through.
-        workers: Training runs at the same time.
+        workers: Training runs at the same time; None for one on each core, as memory allows.
         sandbox: `auto`, `bubblewrap`, `landlock`, or `seatbelt`, which is consent to macOS's weaker
             sandbox.
         agent: `auto` (Claude where ANTHROPIC_API_KEY is set, else offline), `claude`, `offline`, or
@@ -51,7 +51,7 @@ class Config:
     listen: str = DEFAULT_LISTEN
     advertise: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
-    workers: int = 1
+    workers: int | None = None
     sandbox: str = "auto"
     agent: str = "auto"
     agent_model: str = ""

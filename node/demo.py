@@ -41,6 +41,7 @@ class DemoPlan:
         tier: Its tier.
         seed: Seeds the agents' choices; None leaves them to chance.
         directory: Where the nodes' homes go.
+        workers: Training runs of each node at the same time.
         until: Given the lineage as `lineage --json` lists it, whether to end before that.
     """
 
@@ -51,6 +52,7 @@ class DemoPlan:
     tier: str
     seed: int | None
     directory: Path
+    workers: int
     until: Callable[[Sequence[dict[str, Any]]], bool] = lambda _lineage: False
 
 
@@ -137,6 +139,7 @@ def _start(node: DemoNode, plan: DemoPlan, number: int, bootstrap: tuple[str, ..
     command += ["--exit-with-parent", str(os.getpid())]
     for address in bootstrap:
         command += ["--bootstrap", address]
+    command += ["--workers", str(plan.workers)]
     if plan.seed is not None:
         seed = hashlib.sha256(f"{plan.seed}:{number}".encode()).digest()[:4]
         command += ["--seed", str(int.from_bytes(seed, "big"))]

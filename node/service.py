@@ -24,6 +24,7 @@ from node.agency import Agency, check_agent, describe_task, make_agency, take_ap
 from node.author import Author
 from node.bench import Bench
 from node.blobs import BlobStore
+from node.capacity import workers_of
 from node.config import Config, expand_bootstrap
 from node.control import serve_control
 from node.desk import Desk
@@ -82,7 +83,8 @@ class Node:
         self._sandbox: Sandbox | None = None
         self._sandbox_problem = ""
         self._leaderboard: Leaderboard | None = None
-        self._activity = Activity(describe_device(), [Work("starting")] * config.workers)
+        self._workers = workers_of(config)
+        self._activity = Activity(describe_device(), [Work("starting")] * self._workers)
         self._api_key = take_api_key(os.environ)
         check_agent(config, self._api_key)
         self._agency = Agency(None, "not chosen yet")
@@ -90,7 +92,7 @@ class Node:
         self._steering = Steering(
             self._activity,
             RestRules(config.pause_on_battery, config.pause_load),
-            partial(read_machine, config.workers),
+            partial(read_machine, self._workers),
         )
 
     async def run(self, *, task_status: "TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -282,7 +284,7 @@ class Node:
             sandbox,
             data=data,
             stage_home=self._home.worker_code,
-            slots=config.workers,
+            slots=self._workers,
             devices=gpu_for_strangers() if config.gpu else (),
         ) as runner:
             job = partial(task.job, genesis.tier, device="cuda" if config.gpu else "cpu")
@@ -318,7 +320,7 @@ class Node:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._steering.watch_machine)
                 async with trio.open_nursery() as nursery:
-                    for worker in range(config.workers):
+                    for worker in range(self._workers):
                         nursery.start_soon(self._researcher.work, worker)
                 watching.cancel_scope.cancel()
 

@@ -50,6 +50,7 @@ def demo(
     require_linux()
     from rich.console import Console
 
+    from node.capacity import default_workers
     from node.demo import DemoPlan, run_demo
     from node.demo_display import DemoDisplay, print_result
 
@@ -66,6 +67,7 @@ def demo(
         tier=tier,
         seed=seed,
         directory=directory,
+        workers=default_workers(nodes),
     )
     try:
         with DemoDisplay(Console(stderr=True), merges=merges) as display:

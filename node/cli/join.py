@@ -21,7 +21,8 @@ from node.cli.options import (
 @network_options
 @click.option(
     "--workers", type=click.IntRange(1, 64), envvar="SWARM_WORKERS",
-    help="Training runs at the same time, one thread each.  [default: 1]",
+    help="Training runs at the same time, one thread each.  [default: one for each core, as memory"
+    " allows]",
 )  # fmt: skip
 @click.option(
     "--sandbox", type=click.Choice(["auto", "bubblewrap", "landlock", "seatbelt"]),

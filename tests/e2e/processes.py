@@ -27,12 +27,14 @@ STOP_TIMEOUT_S = 10
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without anything that would set a node up."""
-    return {
+    """This process's environment without anything else that would set a node up."""
+    own = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SWARM_", "ANTHROPIC_"))
     }
+    # Several nodes share the machine, so one worker each.
+    return own | {"SWARM_WORKERS": "1"}
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ class FakeNode:
         proposer: Proposer | None,
         *,
         subject: Subject,
+        workers: int,
     ) -> None:
         self.wire = wire
         self.online = True
@@ -192,7 +193,7 @@ class FakeNode:
         self.blobs = BlobStore(self.path / "blobs")
         self.blobs.put(subject.source.encode())
         self.desk = Desk(node_id=self.key.public, store=self.store, blobs=self.blobs, role="agent")
-        self.activity = Activity("test", [Work("starting")])
+        self.activity = Activity("test", [Work("starting")] * workers)
         self.runner = FakeRunner()
         self.changed = trio.Event()
         self.intake = self.desk.intake = Intake(
@@ -260,7 +261,8 @@ class FakeNode:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.intake.run)
             nursery.start_soon(self.steward.run, lambda: self.changed)
-            nursery.start_soon(self.researcher.work, 0)
+            for worker in range(len(self.activity.workers)):
+                nursery.start_soon(self.researcher.work, worker)
 
 
 def found(policy: Policy = DEMO, subject: Subject | None = None) -> tuple[Record, bytes]:
@@ -287,13 +289,15 @@ async def fake_swarm(
     proposers: list[Proposer | None],
     policy: Policy = DEMO,
     subject: Subject | None = None,
+    *,
+    workers: int = 1,
 ) -> AsyncIterator[list[FakeNode]]:
-    """Run one node a proposer."""
+    """Run one node a proposer, each with so many workers."""
     subject = subject or Subject()
     genesis, _ = found(policy, subject)
     wire = FakeWire()
     wire.nodes = [
-        FakeNode(path, number, wire, genesis, proposer, subject=subject)
+        FakeNode(path, number, wire, genesis, proposer, subject=subject, workers=workers)
         for number, proposer in enumerate(proposers)
     ]
     async with trio.open_nursery() as nursery:

@@ -85,6 +85,24 @@ def test_an_idea_is_screened_verified_by_two_others_and_merged_everywhere(tmp_pa
     virtually(test)
 
 
+def test_several_workers_screen_and_verify_at_the_same_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        seen: set[tuple[str, ...]] = set()
+        ideas = [ListedProposer([base + step for step in range(12)]) for base in (BIG, BIG + 50)]
+        async with fake_swarm(tmp_path, [*ideas, None], workers=2) as nodes:
+
+            def looked() -> bool:
+                for node in nodes:
+                    seen.add(tuple(sorted(work.state for work in node.activity.workers)))
+                return all(node.intake.ledger.head.depth >= 2 for node in nodes)
+
+            await until(looked)
+        assert ("screening", "screening") in seen
+        assert ("verifying", "verifying") in seen
+
+    virtually(test)
+
+
 def test_what_does_not_help_costs_nobody_else_anything(tmp_path: Path) -> None:
     async def test() -> None:
         proposer = ListedProposer([-50_000, 500, "# CRASH\nx = 1\n"])
