@@ -52,7 +52,7 @@ class DemoPlan:
     tier: str
     seed: int | None
     directory: Path
-    workers: int
+    workers: int = 1
     until: Callable[[Sequence[dict[str, Any]]], bool] = lambda _lineage: False
 
 
