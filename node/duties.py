@@ -14,9 +14,6 @@ from protocol.records import Admit, Merge
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 
-_PRESENCE_S: Final = 2.0
-_PRESENCE_PER_PEER_S: Final = 0.25
-"""Presence slows down as the swarm grows: every node hears every other one's."""
 _MERGE_GRACE_S: Final = 3.0
 """The author of a hypothesis merges it. Others do it for them one after the other, each this much
 later than the one before: a merge by everybody would be as many records as there are members."""
@@ -27,11 +24,6 @@ _VERIFYING_FREE_S: Final = 60.0
 _SURE_TAUS: Final = 10
 """A first screening gain of this many tau needs no second run to be worth others' time."""
 _SCREENS_MAX: Final = 2
-
-
-def presence_period_s(peers: int) -> float:
-    """Time until a node says again that it is there."""
-    return _PRESENCE_S + _PRESENCE_PER_PEER_S * peers
 
 
 def share_allows(verifying_s: float, screening_s: float, share_permille: int) -> bool:

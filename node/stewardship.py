@@ -15,10 +15,11 @@ from node import clock
 from node.activity import Activity, WorkState
 from node.author import Author
 from node.desk import Desk
-from node.duties import AdmitDuty, MergeDuty, presence_period_s
+from node.duties import AdmitDuty, MergeDuty
 from node.errors import StoreError
 from node.hardware import software_version
 from node.materials import Materials, ScriptUnavailableError
+from node.presences import presence_period_s
 from protocol import limits
 from protocol.notices import Presence, PresenceState
 from protocol.records import Body

@@ -59,6 +59,8 @@ class Ledger:
         self._cases_by_key: dict[bytes, set[bytes]] = {}
         self._depths: dict[bytes, int] = {self._root_id: 0}
         self._first_parents: dict[bytes, bytes] = {}
+        self._changing: dict[bytes, list[bytes]] = {}
+        self._members: tuple[int, frozenset[bytes]] | None = None
         self._transfers = TransferFile()
         self._voided: set[bytes] = set()
         self._waiting = Waiting()
@@ -114,6 +116,8 @@ class Ledger:
         self._records[record.id] = record
         self._digest = None
         body = record.body
+        if not isinstance(body, Hypothesis | Trial | Merge | Transfer):
+            self._members = None
         match body:
             case Admit():
                 grant = self.membership.grant_for(record, body)
@@ -126,6 +130,7 @@ class Ledger:
                 depth = self._depths[body.parents[0]]
                 self._depths[entry] = depth + 1
                 self._first_parents[entry] = body.parents[0]
+                self._changing.setdefault(body.parents[0], []).append(record.id)
                 nothing = conclude((), self.policy, self.policy.liars)
                 self._cases[record.id] = Case(record, body, entry, depth, nothing)
                 events.append(HypothesisAdded(record.id))
@@ -254,6 +259,10 @@ class Ledger:
         """Every hypothesis, in no order that means anything."""
         return (self._view(case) for case in self._cases.values())
 
+    def hypotheses_on(self, entry: bytes) -> Iterator[HypothesisView]:
+        """Every hypothesis that changes an entry: few, where all would be many."""
+        return (self._view(self._cases[identity]) for identity in self._changing.get(entry, ()))
+
     def hypothesis(self, identity: bytes) -> HypothesisView:
         """One hypothesis.
 
@@ -301,11 +310,15 @@ class Ledger:
 
     @property
     def members(self) -> frozenset[bytes]:
-        """Keys whose evidence counts on the head."""
+        """Keys whose evidence counts on the head; the same object until that changes."""
         depth = self.head.depth
-        return frozenset(
-            key for key in self.membership.members if self.membership.is_member(key, depth)
-        )
+        if self._members is None or self._members[0] != depth:
+            keys = self.membership.members
+            self._members = (
+                depth,
+                frozenset(key for key in keys if self.membership.is_member(key, depth)),
+            )
+        return self._members[1]
 
     def is_member(self, key: bytes) -> bool:
         """Whether a key's evidence counts on the head."""

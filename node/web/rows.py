@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from gossip.interface import PeerInfo
 from node.activity import Work
-from node.presences import ALIVE_S, Heard
+from node.presences import Heard, silence_s
 from protocol.records import Record, Trial
 from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import merged_gains
@@ -222,16 +222,19 @@ def peer_rows(
 ) -> list[Row]:
     """Everybody who is connected or was heard of, the present ones first."""
     links = {peer.node_id: peer for peer in connected}
-    rows = [
-        _peer_row(identity, links.get(identity), heard.get(identity), now_s, now_ms)
-        for identity in links.keys() | heard.keys()
-    ]
+    alive_s = silence_s(now_s - item.at_s for item in heard.values())
+    rows = []
+    for identity in links.keys() | heard.keys():
+        link, said = links.get(identity), heard.get(identity)
+        row, seconds = _peer_row(identity, link, said, now_s, now_ms)
+        rows.append({**row, "alive": link is not None or seconds <= alive_s})
     return sorted(rows, key=lambda row: (not row["alive"], row["id"]))
 
 
 def _peer_row(
     identity: bytes, link: PeerInfo | None, heard: Heard | None, now_s: float, now_ms: int
-) -> Row:
+) -> tuple[Row, float]:
+    """A peer's row without whether it is alive, and how long it has been silent."""
     silent_s = [] if heard is None else [now_s - heard.at_s]
     row: Row = {
         "id": identity.hex(),
@@ -269,11 +272,8 @@ def _peer_row(
         }
     seconds = min(silent_s)
     seen_ms = now_ms - round(1000 * seconds)
-    return {
-        **row,
-        "seen_ms": seen_ms - seen_ms % _SEEN_STEP_MS,
-        "alive": link is not None or seconds <= ALIVE_S,
-    }
+    said_row = {**row, "seen_ms": seen_ms - seen_ms % _SEEN_STEP_MS}
+    return said_row, seconds
 
 
 def work_row(work: Work) -> Row:

@@ -15,8 +15,8 @@ from gossip.core.rates import SeenCache
 from gossip.core.reconcile import Reconciliation, respond
 from node.claims import Claims
 from node.door import Disposition, Door, Judged, Row
-from node.duties import AdmitDuty, MergeDuty, presence_period_s, screens_enough, share_allows
-from node.presences import Presences
+from node.duties import AdmitDuty, MergeDuty, screens_enough, share_allows
+from node.presences import Presences, presence_period_s
 from protocol.envelope import peek_id, seal
 from protocol.ids import seed_from_proof
 from protocol.notices import Claim, Presence
