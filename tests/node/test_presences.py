@@ -22,22 +22,21 @@ SAID = Presence(
 )
 
 
-def swarm_of(
-    count: int, seconds: float, *, first: int = 0, until_s: float | None = None
-) -> Presences:
+def swarm_of(count: int, seconds: float, *, first: int = 0) -> Presences:
     """What a node has heard when everybody spoke at the period of such a swarm."""
     presences = Presences()
-    speak(presences, count, seconds, first=first, until_s=until_s)
+    speak(presences, count, 0, seconds, first=first)
     return presences
 
 
-def speak(presences: Presences, count: int, seconds: float, *, first: int = 0) -> None:
+def speak(presences: Presences, count: int, from_s: float, to_s: float, *, first: int = 0) -> None:
+    """Let nodes speak from one time to another."""
     rng = random.Random(count)
     period_s = presence_period_s(count)
     heard = []
     for number in range(first, first + count):
-        at_s = rng.uniform(0, period_s)
-        while at_s < seconds:
+        at_s = from_s + rng.uniform(0, period_s)
+        while at_s < to_s:
             heard.append((at_s, number))
             at_s += period_s
     for at_s, number in sorted(heard):
@@ -64,7 +63,7 @@ def test_a_lost_presence_is_not_a_departure() -> None:
 
 def test_who_left_a_small_swarm_is_gone_after_a_minute() -> None:
     presences = swarm_of(5, 500)
-    speak(presences, 5, 1_000, first=100)
+    speak(presences, 5, 900, 1_000, first=100)
     assert len(presences.alive(1_000)) == 5
     assert silence_s([1.0] * 5 + [500.0] * 5) == ALIVE_S
 
@@ -72,7 +71,7 @@ def test_who_left_a_small_swarm_is_gone_after_a_minute() -> None:
 def test_many_who_left_do_not_stay_for_being_many() -> None:
     presences = swarm_of(3_500, 2_000)
     now_s = 20_000.0
-    speak(presences, 10, now_s, first=10_000)
+    speak(presences, 10, now_s - 100, now_s, first=10_000)
     assert len(presences.alive(now_s)) == 10
 
 
