@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.demo import DemoNode, DemoResult
+from node.words import verdict_word
 
 _HYPOTHESES_SHOWN: Final = 9
 _STATUS_STYLES: Final = {
@@ -74,7 +75,7 @@ class DemoDisplay:
             "",
             _hypotheses_table(first, _names(nodes)),
             "",
-            lineage_table(first.get("lineage", []), _names(nodes)),
+            lineage_table(first.get("lineage", []), _names(nodes), _metric(first.get("status"))),
         )
 
     def _header(self, snapshot: dict[str, Any], elapsed_s: float) -> RenderableType:
@@ -88,7 +89,7 @@ class DemoDisplay:
             text.append(f"merges {merges}/{self._merges}   ", style="bold")
             baseline, head = status["baseline_val_bpb"], status["head"]["val_bpb"]
             if baseline is not None:
-                text.append(f"val_bpb {baseline:.4f}")
+                text.append(f"{_metric(status)} {baseline:.4f}")
             if head is not None and head != baseline:
                 text.append(f" → {head:.4f} ({head / baseline - 1:+.1%})", style="bold green")
         return Panel(text, border_style="cyan")
@@ -142,23 +143,35 @@ def _hypotheses_table(snapshot: dict[str, Any], names: dict[str, str]) -> Table:
     table.add_column("screened gain", justify="right", no_wrap=True)
     table.add_column("pairs", justify="right")
     table.add_column("status", no_wrap=True)
+    scorer = snapshot.get("status", {}).get("scorer", "trusted")
     for item in snapshot.get("hypotheses", [])[:_HYPOTHESES_SHOWN]:
         table.add_row(
             Text(item["title"]),
             Text(names.get(item["author"], item["author"][:8])),
             format_gain(item["screened_gain"]),
             str(item["pairs"]),
-            Text(item["status"].replace("_", " "), style=_STATUS_STYLES.get(item["status"], "")),
+            Text(
+                verdict_word(item["status"], scorer).replace("_", " "),
+                style=_STATUS_STYLES.get(item["status"], ""),
+            ),
         )
     return table
 
 
-def lineage_table(lineage: Sequence[dict[str, Any]], names: dict[str, str]) -> Table:
+def _metric(status: dict[str, Any] | None) -> str:
+    """The word for the metric, from a status."""
+    return status["metric"]["name"] if status else "metric"
+
+
+def lineage_table(
+    lineage: Sequence[dict[str, Any]], names: dict[str, str], metric: str = "val_bpb"
+) -> Table:
     """The lineage from the genesis to the head, as `swarm-node lineage` prints it too.
 
     Args:
         lineage: Entries in the form of `lineage --json`.
         names: Names to show instead of node ids.
+        metric: The metric's name.
     """
 
     def name(key: str | None) -> str:
@@ -167,7 +180,7 @@ def lineage_table(lineage: Sequence[dict[str, Any]], names: dict[str, str]) -> T
     table = Table(expand=True, box=None, padding=(0, 1), title="lineage", title_justify="left")
     table.add_column("entry", no_wrap=True)
     table.add_column("title", ratio=1, overflow="fold")
-    table.add_column("val_bpb", justify="right", no_wrap=True)
+    table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)
     table.add_column("author", no_wrap=True)
     table.add_column("verifiers", no_wrap=True)
@@ -191,11 +204,13 @@ def format_gain(gain: float | None) -> str:
 
 def print_result(console: Console, result: DemoResult, names: dict[str, str]) -> None:
     """Print how the demo ended."""
-    console.print(lineage_table(result.lineage, names))
+    first = next((status for status in result.nodes if status), None)
+    console.print(lineage_table(result.lineage, names, _metric(first)))
+    held = verdict_word("verified", first["scorer"] if first else "trusted")
     heads = {status["head"]["id"] for status in result.nodes if status}
     digests = {status["records_digest"] for status in result.nodes if status}
     console.print(
-        f"{result.merges} verified merges in {result.wall_s:.0f} s;"
+        f"{result.merges} {held} merges in {result.wall_s:.0f} s;"
         f" heads {'equal' if len(heads) == 1 else 'DIFFER'} on {len(result.nodes)} nodes,"
         f" record digests {'equal' if len(digests) == 1 else 'DIFFER'}",
         highlight=False,

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from node.words import verdict_word
 from protocol.records import Transfer
 from protocol.schema import printable
 from swarm.events import (
@@ -33,7 +34,8 @@ def describe(event: Event, ledger: Ledger) -> tuple[str, bytes | None] | None:
             verdict = ledger.hypothesis(identity).verdict
             gain = "" if verdict.gain_micro is None else f", gain {verdict.gain_micro / 1e6:+.4f}"
             return (
-                f"{after} {_title(ledger, identity)} after {verdict.pairs} pairs{gain}:"
+                f"{verdict_word(after, ledger.genesis_body.task.scorer)}"
+                f" {_title(ledger, identity)} after {verdict.pairs} pairs{gain}:"
                 f" {verdict.reason}",
                 identity,
             )

@@ -24,6 +24,7 @@ from node.errors import NodeError
 from node.exploration import Explorer
 from node.materials import ScriptUnavailableError
 from node.sandbox import SandboxError
+from node.words import verdict_word
 from node.workbench import Tools, Watch
 from swarm.source import SourceError, check_source
 from swarm.verification import Leases, VerificationTask, is_wanted, next_verification
@@ -226,7 +227,8 @@ class Researcher:
                 tools.bench.trial(task.hypothesis, "verify", task.pair, arms)
             )
             tools.tell(
-                f"verified pair {task.pair + 1} of “{body.title}”: {tools.describe_arms(arms)}",
+                f"{verdict_word('verified', tools.ledger.genesis_body.task.scorer)} pair"
+                f" {task.pair + 1} of “{body.title}”: {tools.describe_arms(arms)}",
                 task.hypothesis,
             )
         except (ScriptUnavailableError, SourceError) as error:

@@ -14,6 +14,7 @@ from node.web.board import Board
 from node.web.routes import static_files
 from node.web.rows import Row
 from node.web.text_formats import flattened
+from node.words import verdict_word
 
 WIDTH: Final = 1600
 HEIGHT: Final = 900
@@ -157,7 +158,8 @@ def _draw_frame(
     low, high = value_range
     px, py = place
     canvas.text(_LEFT - 56, 66, flattened(swarm["name"]), size=30, weight=650)
-    merges = f"{head['depth']} verified merge{'' if head['depth'] == 1 else 's'}"
+    held = verdict_word("verified", swarm["scorer"])
+    merges = f"{head['depth']} {held} merge{'' if head['depth'] == 1 else 's'}"
     story = f"{state['counts']['proposed']} hypotheses, {merges}"
     if head["val_bpb"] is not None and state["baseline_val_bpb"] is not None:
         story += (
@@ -181,8 +183,9 @@ def _draw_frame(
             canvas.cross(x + 5, HEIGHT - 40, colour)
         else:
             canvas.dot(x + 5, HEIGHT - 40, 5, colour, filled=label in _FILLED)
-        canvas.text(x + 18, HEIGHT - 35, label, size=15)
-        x += 46 + canvas.width(label, 15)
+        shown = verdict_word(label.lower(), swarm["scorer"]).capitalize()
+        canvas.text(x + 18, HEIGHT - 35, shown, size=15)
+        x += 46 + canvas.width(shown, 15)
     canvas.text(WIDTH - _RIGHT, HEIGHT - 35, "hypotheses in order", colour=_SOFT, anchor="rs")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Literal
 
 from protocol.envelope import open_envelope, seal
 from protocol.ids import entry_id, seed_from_proof
@@ -68,17 +69,19 @@ class Swarm:
         policy: The genesis policy.
         metric: The genesis metric.
         clock_ms: Advances with every record.
+        scorer: Who computes the metric.
     """
 
     policy: Policy = DEMO
     metric: Metric = BITS_PER_BYTE
     clock_ms: int = 1_000_000
+    scorer: Literal["trusted", "reported"] = "trusted"
     genesis: Record = field(init=False)
 
     def __post_init__(self) -> None:
         body = Genesis(
             name="test",
-            task=TaskRef(name="bytes-gpt", digest=digest("task"), scorer="trusted"),
+            task=TaskRef(name="bytes-gpt", digest=digest("task"), scorer=self.scorer),
             tier="smoke",
             metric=self.metric,
             data=(),

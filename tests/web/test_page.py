@@ -348,3 +348,17 @@ def violations(page: Page) -> list[str]:
         for found in result["violations"]
         for node in found["nodes"]
     ]
+
+
+def test_what_a_reported_task_earns_is_called_reproduced(visitor: Visitor, tmp_path: Path) -> None:
+    served = LiveScene(tmp_path, hypotheses=30, seed=3, scorer="reported")
+    served.start()
+    try:
+        page = visitor.open(served.url)
+        expect(page.locator("#foot-rules")).to_contain_text("Reproduced: a gain over zero")
+        page.wait_for_selector("#legend button")
+        said = page.locator("body").inner_text().lower()
+        assert "reproduced" in said
+        assert not re.search(r"\bverified\b", said), re.findall(r".{30}\bverified\b.{30}", said)
+    finally:
+        served.stop()

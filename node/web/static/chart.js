@@ -3,7 +3,7 @@
 
 import uPlot from "./vendor/uPlot.js";
 import { byId, h, put, say, segments } from "./dom.js";
-import { STATUS_WORDS, clock, count, gainAndHalf, inert, short, spent, value } from "./text.js";
+import { STATUS_WORDS, clock, count, gainAndHalf, inert, short, spent, told, value } from "./text.js";
 
 const GROUPS = [
   ["merged", "Merged", ["merged"]],
@@ -336,7 +336,7 @@ export class Chart {
     put(byId("legend"), shown.map(([group, label]) => h("button", {
       type: "button", class: "legend-item", "data-status": group, "aria-pressed": String(!this.hidden.has(group)),
       on: { click: () => this.toggle(group) },
-    }, h("span", { class: "mark", "data-status": group, "aria-hidden": "true" }), label, h("span", { class: "quiet" }, count(totals[group])))));
+    }, h("span", { class: "mark", "data-status": group, "aria-hidden": "true" }), told(label), h("span", { class: "quiet" }, count(totals[group])))));
   }
 
   toggle(group) {

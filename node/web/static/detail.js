@@ -1,7 +1,7 @@
 // The drawer: everything about one hypothesis, entry or peer. Its address can be shared.
 
 import { byId, h, put, svg } from "./dom.js";
-import { STATUS_WORDS, ago, count, gain, gainAndHalf, inert, moment, short, spent, value } from "./text.js";
+import { STATUS_WORDS, ago, count, gain, gainAndHalf, inert, moment, short, spent, told, value } from "./text.js";
 import { chip, person } from "./person.js";
 import { diffView } from "./diff.js";
 
@@ -140,7 +140,7 @@ export class Detail {
     const agent = this.store.state.agents.find((item) => item.id.startsWith(id));
     const whole = peer?.id ?? agent?.id ?? id;
     const facts = [];
-    if (agent) facts.push(["Merged gain", gain(agent.merged_gain), `${agent.merged_half_width ? `± ${value(agent.merged_half_width)}, ` : ""}${agent.entries} merges`], ["Tried", count(agent.hypotheses), `${agent.refuted} refuted`], ["Verified", count(agent.pairs_verified), "pairs for others"]);
+    if (agent) facts.push(["Merged gain", gain(agent.merged_gain), `${agent.merged_half_width ? `± ${value(agent.merged_half_width)}, ` : ""}${agent.entries} merges`], ["Tried", count(agent.hypotheses), `${agent.refuted} refuted`], [told("Verified"), count(agent.pairs_verified), "pairs for others"]);
     if (peer) facts.push(["State", peer.alive ? peer.state || peer.role || "connected" : "gone", ago(peer.seen_ms, this.store.nowMs())]);
     const own = this.store.ordered().filter((row) => row.author === whole).reverse().slice(0, 50);
     return this.frame(`Peer ${short(whole)}`, [

@@ -1,7 +1,7 @@
 // What runs now, and what happened last.
 
 import { byId, h, put, say } from "./dom.js";
-import { clock, gain, gainAndHalf, inert, short } from "./text.js";
+import { clock, gain, gainAndHalf, inert, short, told } from "./text.js";
 import { person } from "./person.js";
 
 const SHOWN = 60;
@@ -58,7 +58,7 @@ export class Feed {
     const extra = { claimed: gain(row.screened_gain), verified: gainAndHalf(row), merged: gainAndHalf(row), refuted: gainAndHalf(row) }[kind];
     return h("li", { class: fresh ? "fresh" : "" },
       h("time", { class: "quiet number" }, clock(at)),
-      h("span", { class: "feed-kind", "data-status": kind }, kind),
+      h("span", { class: "feed-kind", "data-status": kind }, told(kind)),
       h("a", { href: `#/hypothesis/${row.id}`, dir: "auto", class: "feed-title" }, inert(row.title, 110)),
       extra && extra !== "–" ? h("span", { class: "number feed-gain" }, extra) : null);
   }

@@ -1,7 +1,7 @@
 // The header, the head's value and the tiles.
 
 import { byId, h, put, say } from "./dom.js";
-import { ago, clock, count, dollars, gain, inert, moment, short, spent, value } from "./text.js";
+import { ago, clock, count, dollars, gain, inert, moment, nameVerdicts, short, spent, told, value } from "./text.js";
 
 const LINK_WORDS = { connecting: "connecting", live: "live", behind: "catching up", cut: "cut off", copy: "copy" };
 
@@ -24,6 +24,7 @@ export class Header {
 
   showSwarm() {
     const { swarm } = this.store.state;
+    nameVerdicts(swarm.scorer);
     say(byId("swarm-name"), inert(swarm.name));
     say(byId("swarm-task"), `${inert(swarm.task)} · ${inert(swarm.tier)}`);
     document.title = `${inert(swarm.name)} · swarm-node`;
@@ -32,8 +33,8 @@ export class Header {
     const admission = { all: "whoever asks is admitted", ticket: "members are invited", ask: "members are admitted by hand" }[policy.admission];
     const scorer = swarm.scorer === "trusted" ? "scored outside the candidate’s reach" : "scores reported by the script itself";
     say(byId("foot-rules"),
-      `Verified: a gain over zero with error under ${policy.alpha_ppm / 1e4} %, by at least ${policy.min_verifiers} members other than the author, `
-      + `${policy.liars ? `whatever ${policy.liars} of them say` : "each taken at its word"}; gains under ${policy.tau} do not matter. Here ${admission}; ${scorer}. Swarm ${short(swarm.id, 16)}.`);
+      told(`Verified: a gain over zero with error under ${policy.alpha_ppm / 1e4} %, by at least ${policy.min_verifiers} members other than the author, `
+      + `${policy.liars ? `whatever ${policy.liars} of them say` : "each taken at its word"}; gains under ${policy.tau} do not matter.`) + ` Here ${admission}; ${scorer}. Swarm ${short(swarm.id, 16)}.`);
   }
 
   showHead() {
@@ -52,7 +53,7 @@ export class Header {
     this.tile([
       ["Baseline", value(state.baseline_val_bpb), state.baseline_half_width ? `± ${value(state.baseline_half_width)}` : "the genesis script"],
       ["Hypotheses", count(counts.proposed), `${count(counts.screened_out)} dropped`],
-      ["Merged", count(head.depth), `${count(counts.merged + counts.verified)} verified`, "merged"],
+      ["Merged", count(head.depth), told(`${count(counts.merged + counts.verified)} verified`), "merged"],
       ["Refuted", count(counts.refuted), `${count(counts.parked)} parked`, "refuted"],
       ["Crashed", count(counts.crashed), `of ${count(compute.trials)} trials`, "crashed"],
       ["Peers", count(alive), `${count(state.members)} members`],

@@ -1,7 +1,7 @@
 // Agents by what they gave, and peers by what they are.
 
 import { byId, h, put, say } from "./dom.js";
-import { ago, count, gain, inert, value } from "./text.js";
+import { ago, count, gain, inert, told, value } from "./text.js";
 import { person } from "./person.js";
 
 export class People {
@@ -24,7 +24,7 @@ export class People {
     put(byId("agents"),
       h("caption", { class: "sr" }, "Agents by merged gain"),
       h("thead", {}, h("tr", {}, ["Agent", "Merged gain", "Merges", "Tried", "Refuted", "Pairs verified"].map((label, index) =>
-        h("th", { scope: "col", class: index ? "number" : "" }, label)))),
+        h("th", { scope: "col", class: index ? "number" : "" }, told(label))))),
       h("tbody", {}, agents.length ? agents.map((agent) => h("tr", {},
         h("td", {}, person(agent.id)),
         h("td", { class: "number bar-cell" }, h("span", { class: "bar-fill", "aria-hidden": "true", vars: { "--share": `${Math.max(0, (100 * agent.merged_gain) / most)}%` } }),

@@ -8,6 +8,17 @@ export const STATUS_WORDS = {
   undecided: "verifying", stale: "stale", proposed: "proposed",
 };
 
+/** Names what holds: “verified” where nodes compute the metric, “reproduced” where runs report it. */
+export function nameVerdicts(scorer) {
+  STATUS_WORDS.verified = scorer === "reported" ? "reproduced" : "verified";
+}
+
+/** A sentence of ours, never a peer's, in the word that the swarm's scorer allows. */
+export function told(text) {
+  if (STATUS_WORDS.verified === "verified") return text;
+  return text.replaceAll("verified", "reproduced").replaceAll("Verified", "Reproduced");
+}
+
 /** A peer's text with characters that could hide or reorder it made visible, cut at `limit`. */
 export function inert(text, limit = 400) {
   const whole = String(text);

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from node import view
 from node.activity import Activity, Work
@@ -73,11 +73,13 @@ class Scene:
         blobs: Where scripts are kept.
         authors: Number of agents.
         seed: Of everything random.
+        scorer: Who computes the metric.
     """
 
     blobs: BlobStore
     authors: int = 5
     seed: int = 0
+    scorer: Literal["trusted", "reported"] = "trusted"
     swarm: Swarm = field(init=False)
     ledger: Ledger = field(init=False)
     board: Board = field(init=False)
@@ -87,7 +89,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.swarm = Swarm(clock_ms=START_MS)
+        self.swarm = Swarm(clock_ms=START_MS, scorer=self.scorer)
         self.ledger = Ledger(self.swarm.genesis)
         self.activity = Activity("cpu x86_64 Test Processor x2", [Work("idle")])
         self.board = Board(
