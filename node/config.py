@@ -4,6 +4,7 @@ The command line reads flags and environment; this module reads and checks the f
 result as one frozen value.
 """
 
+import os
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -170,6 +171,16 @@ def make_config(path: Path, flags: dict[str, Any]) -> Config:
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     return Config(**{**read_config(path), **given})
+
+
+def chosen_sandbox(path: Path) -> str:
+    """Return the sandbox that the environment or the settings name, for commands without a flag.
+
+    Raises:
+        ConfigError: The settings are wrong.
+    """
+    named = os.environ.get("SWARM_SANDBOX") or read_config(path).get("sandbox")
+    return str(named or Config().sandbox)
 
 
 def expand_bootstrap(addresses: tuple[str, ...]) -> tuple[str, ...]:

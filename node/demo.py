@@ -43,6 +43,7 @@ class DemoPlan:
         directory: Where the nodes' homes go.
         workers: Training runs of each node at the same time.
         until: Given the lineage as `lineage --json` lists it, whether to end before that.
+        sandbox: Which sandbox they use.
     """
 
     nodes: int
@@ -54,6 +55,7 @@ class DemoPlan:
     directory: Path
     workers: int = 1
     until: Callable[[Sequence[dict[str, Any]]], bool] = lambda _lineage: False
+    sandbox: str = "auto"
 
 
 @dataclass(slots=True)
@@ -137,6 +139,7 @@ def _start(node: DemoNode, plan: DemoPlan, number: int, bootstrap: tuple[str, ..
     node.home.create()
     command = [sys.executable, "-m", "node", "join", "--home", str(node.home.root)]
     command += ["--exit-with-parent", str(os.getpid())]
+    command += ["--sandbox", plan.sandbox]
     for address in bootstrap:
         command += ["--bootstrap", address]
     command += ["--workers", str(plan.workers)]

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from node.errors import IdentityError, NodeError
+from node.config import chosen_sandbox
+from node.errors import ConfigError, IdentityError, NodeError
 from node.founding import load_genesis
 from node.home import Home
 from node.identity import load_identity
-from node.sandbox import SandboxUnavailableError, make_group
+from node.sandbox import SandboxReport, SandboxUnavailableError, make_group
 from node.sandbox.remedies import WSL_1_REMEDY, WSL_INTEROP_REMEDY, SystemFacts
-from node.sandbox.selection import examine
+from node.sandbox.selection import CONSENT, WEAKER, WEAKNESS, examine, label
 from node.store import RecordStore
 from protocol.envelope import open_envelope, peek_id
 from protocol.errors import WireError
@@ -68,8 +69,25 @@ def check_all(home: Home) -> Iterator[Finding]:
 
 def _check_platform(_home: Home) -> Iterator[Finding]:
     text = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    yield Finding("platform", "ok" if sys.platform == "linux" else "problem", text)
+    yield platform_finding(text, sys.platform)
     yield from wsl_findings(SystemFacts.gather(Path("/"), euid=os.geteuid()))
+
+
+def platform_finding(text: str, system: str) -> Finding:
+    """Say what this system is good for.
+
+    Args:
+        text: Its name and version.
+        system: As `sys.platform` names it.
+    """
+    match system:
+        case "linux":
+            return Finding("platform", "ok", text)
+        case "darwin":
+            weaker = f"{text}; its sandbox is weaker than Linux's: {WEAKNESS}"
+            return Finding("platform", "warning", weaker)
+        case _:
+            return Finding("platform", "problem", text, "run the node on Linux, or inside WSL2")
 
 
 def wsl_findings(facts: SystemFacts) -> Iterator[Finding]:
@@ -95,14 +113,31 @@ def _check_torch(_home: Home) -> Iterator[Finding]:
         yield Finding("torch", "ok", "installed")
 
 
-def _check_sandbox(_home: Home) -> Iterator[Finding]:
+def _check_sandbox(home: Home) -> Iterator[Finding]:
     try:
         report = examine()
     except SandboxUnavailableError as error:
         yield Finding("sandbox", "problem", str(error))
         return
+    try:
+        agreed = chosen_sandbox(home.config) == WEAKER
+    except ConfigError:
+        agreed = False
+    yield from sandbox_findings(report, agreed=agreed)
+
+
+def sandbox_findings(report: SandboxReport, *, agreed: bool) -> Iterator[Finding]:
+    """Say what the self-tests found, and what to do where they found a fault.
+
+    Args:
+        report: Of every backend of this system.
+        agreed: Whether the person agreed to the weaker sandbox.
+    """
     for backend in report.backends:
-        name = f"sandbox {backend.name}"
+        name = f"sandbox {label(backend.name)}"
+        if backend.usable and backend.name == WEAKER and not agreed:
+            yield Finding(name, "problem", "works, and waits for your consent", CONSENT)
+            continue
         if backend.usable:
             chosen = " (used)" if backend.name == report.chosen else ""
             yield Finding(name, "ok", f"keeps every promise{chosen}")
@@ -114,10 +149,13 @@ def _check_sandbox(_home: Home) -> Iterator[Finding]:
         yield Finding("sandbox", "problem", "none works, so no script of others runs here")
         return
     group = make_group()
-    if group is None:
+    if report.chosen == WEAKER:
+        text = "by watching a job fifty times a second; the kernel sets none"
+    elif group is None:
         text = "by the kernel for each process, and by watching all of them ten times a second"
     else:
         text = "by a control group, for all processes together"
+    if group is not None:
         group.remove()
     yield Finding("memory limit", "ok", text)
 

@@ -3,15 +3,19 @@
 import ctypes
 import os
 import signal
+import sys
+import threading
+import time
 from typing import Final
 
 from node.errors import NodeError
 
 _PR_SET_PDEATHSIG: Final = 1
+_LOOK_EVERY_S: Final = 1.0
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that happens (Linux).
+    """Have this process end when its parent ends: by the kernel on Linux, elsewhere by looking.
 
     Args:
         parent: The parent's process id. It may be 1: in a container the demo itself is.
@@ -19,7 +23,17 @@ def die_with_parent(parent: int) -> None:
     Raises:
         NodeError: The parent has ended already.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    else:
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         raise NodeError("the parent process has ended already")
+
+
+def end_with(parent: int, look_every_s: float = _LOOK_EVERY_S) -> None:
+    """Look for the parent until it is gone, then end this process in order."""
+    while os.getppid() == parent:
+        time.sleep(look_every_s)
+    os.kill(os.getpid(), signal.SIGTERM)

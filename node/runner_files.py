@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import contextlib
 
 _COPIED_BYTES: Final = 1 << 20
+_ELSEWHERE: Final = "files are chosen by platform"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,12 +135,14 @@ def files_for(platform: str = sys.platform) -> Files:
 
 
 def _memfd(name: str) -> int:
-    assert sys.platform == "linux", "chosen by platform"
+    if sys.platform != "linux":
+        raise AssertionError(_ELSEWHERE)
     return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
 
 def _seal(fd: int, *, contents: bool) -> None:
-    assert sys.platform == "linux", "chosen by platform"
+    if sys.platform != "linux":
+        raise AssertionError(_ELSEWHERE)
     import fcntl
 
     seals = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK

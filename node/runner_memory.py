@@ -1,16 +1,26 @@
-"""How much memory the processes of a sandbox hold, read from `/proc`.
+"""How much memory the processes of a sandbox hold, read from `/proc` or asked of macOS.
 
 This file decides which processes belong to a sandbox; how one process is measured is decided by
-`node.sandbox.supervision`. It refuses to decide what is too much.
+`node.sandbox.supervision`, or by macOS, where a sandbox holds one process. It refuses to decide
+what is too much.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import pathlib
+import sys
+from typing import Any, Final
 
 from node.sandbox import process_memory_bytes
 
 _PROC = pathlib.Path("/proc")
+_RUSAGE_INFO_V0: Final = 0
+_RUSAGE_INFO_BYTES: Final = 96
+_FOOTPRINT_AT: Final = 72
+"""`struct rusage_info_v0` (sys/resource.h) has 16 bytes of UUID, then ten 64-bit numbers, of which
+the eighth is the physical footprint: what the process makes the system hold, compressed or not."""
 
 
 def family(pid: int) -> list[int]:
@@ -38,6 +48,8 @@ def held_bytes(pid: int) -> int:
     Pages that a forked child still shares with its parent count for both, so compare with what was
     held before the fork and expect to overestimate by at most the parent's size.
     """
+    if sys.platform != "linux":
+        return footprint_bytes(pid, _libc())
     return sum(process_memory_bytes(process) for process in family(pid))
 
 
@@ -55,3 +67,21 @@ def _data_bytes(pid: int) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
+def footprint_bytes(pid: int, library: Any) -> int:
+    """Returns a process's physical footprint on macOS, or 0 when it has ended.
+
+    Args:
+        pid: the process, of this user.
+        library: the system's library, which has `proc_pid_rusage`.
+    """
+    info = ctypes.create_string_buffer(_RUSAGE_INFO_BYTES)
+    if library.proc_pid_rusage(ctypes.c_int(pid), ctypes.c_int(_RUSAGE_INFO_V0), info) != 0:
+        return 0
+    return int.from_bytes(info.raw[_FOOTPRINT_AT : _FOOTPRINT_AT + 8], "little")

@@ -56,7 +56,8 @@ class SingleUseWorker(Worker):
             "exited",
             code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
-            cpu_us=round((usage.ru_utime + usage.ru_stime) * 1e6),
+            # What it took to get warm is not the job's.
+            cpu_us=max(0, round((usage.ru_utime + usage.ru_stime) * 1e6) - self._warm_cpu_us),
             peak_memory_kib=usage.ru_maxrss * _MAXRSS_BYTES // 1024,
         )
 

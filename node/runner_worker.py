@@ -103,6 +103,7 @@ class Worker:
         self._devices = ":".join(map(str, devices))
         self._idle_bytes = 0
         self._inherited_bytes = 0
+        self._warm_cpu_us = 0
         self._busy = False
         self._closed = False
 
@@ -193,6 +194,7 @@ class Worker:
         if event is None or event.name != "ready":
             raise WorkerError(f"the sandboxed worker was not ready within {START_TIMEOUT_S:.0f} s")
         self._idle_bytes = runner_memory.held_bytes(self._process.pid)
+        self._warm_cpu_us = event.cpu_us
         self._inherited_bytes = runner_memory.data_bytes(self._process.pid)
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ SUPPORTED = ((3, 12), (3, 13), (3, 11))
 SUPPORTED_TEXT = "Python 3.11, 3.12 or 3.13"
 #: The 64-bit machines for which torch and the other pins have Linux wheels.
 MACHINES = ("x86_64", "aarch64")
+MACOS_SANDBOX = "macOS's sandbox is weaker than Linux's, so the first start asks for your consent"
 #: Bounds one probe of an interpreter or of the compiler, so that a hanging shim cannot stop set-up.
 PROBE_LIMIT_S = 60
 #: Lines of a failed program's output that are shown.
@@ -131,17 +132,16 @@ class Machine:
 def refusal(machine: Machine) -> str | None:
     """Return the sentence for a platform that swarm-node does not run on, or None."""
     if machine.platform == "darwin":
-        return (
-            "swarm-node does not run on macOS yet: the sandbox that confines other people's code "
-            "exists only for Linux so far."
-        )
+        if machine.machine == "arm64":
+            return None
+        return f"torch has no macOS build for {machine.machine}, only for Apple's own processors."
     if machine.platform in {"win32", "cygwin"}:
         return (
             "swarm-node runs on Windows inside WSL2: install it with `wsl --install`, then clone "
             "and run make there."
         )
     if not machine.platform.startswith("linux"):
-        return f"swarm-node runs on Linux and WSL2, not on {machine.platform}."
+        return f"swarm-node runs on Linux, WSL2 and macOS, not on {machine.platform}."
     if machine.kernel.endswith("-Microsoft"):
         return (
             "This is WSL1, which has no sandbox: convert it with `wsl --set-version NAME 2` and "
@@ -217,6 +217,8 @@ def missing_pieces(machine: Machine, interpreter: Interpreter | None) -> list[Pi
         pieces.append(Piece(SUPPORTED_TEXT, debian, (fedora, f"{fedora}-devel")))
     elif not interpreter.makes_venv:
         pieces.append(Piece("Python's venv module", (f"{system}-venv",), (fedora,)))
+    if machine.platform == "darwin":
+        return pieces  # every pin that needs compiling has a wheel there
     if interpreter and not _has_headers(machine, interpreter):
         pieces.append(Piece("Python's C headers", (f"{system}-dev",), (f"{fedora}-devel",)))
 
@@ -233,9 +235,11 @@ def missing_pieces(machine: Machine, interpreter: Interpreter | None) -> list[Pi
     return pieces
 
 
-def install_commands(pieces: list[Piece], *, is_root: bool) -> str:
+def install_commands(machine: Machine, pieces: list[Piece]) -> str:
     """Return the exact commands that bring `pieces`, one line per family of distributions."""
-    sudo = "" if is_root else "sudo "
+    if machine.platform == "darwin":
+        return "  macOS:  brew install python@3.12"
+    sudo = "" if machine.is_root else "sudo "
     debian = " ".join(name for piece in pieces for name in piece.debian)
     fedora = " ".join(name for piece in pieces for name in piece.fedora)
     return (
@@ -292,9 +296,12 @@ def ensure(machine: Machine, wanted: str | None, say: Callable[[str], None]) -> 
     required = [piece for piece in missing if piece.required]
     if required or interpreter is None:
         names = ", ".join(piece.name for piece in required)
-        commands = install_commands(missing, is_root=machine.is_root)
+        commands = install_commands(machine, missing)
         raise SetupError(f"missing: {names}. Install with\n{commands}\nand run make again.")
     version = ".".join(str(part) for part in interpreter.version)
+    if machine.platform == "darwin":
+        say(f"Python {version} at {interpreter.path}; {MACOS_SANDBOX}")
+        return interpreter
     say(f"Python {version} at {interpreter.path}; C compiler, GMP and Python headers are here")
     say_bubblewrap(machine, say)
     return interpreter
@@ -307,7 +314,7 @@ def say_bubblewrap(machine: Machine, say: Callable[[str], None]) -> None:
         piece = Piece("bubblewrap", ("bubblewrap",), ("bubblewrap",), required=False)
         say(
             "warning: bubblewrap is missing, so sandboxes use Landlock where the kernel has it. "
-            "The stronger sandbox comes with\n" + install_commands([piece], is_root=machine.is_root)
+            "The stronger sandbox comes with\n" + install_commands(machine, [piece])
         )
         return
     trial = [bubblewrap, "--unshare-user", "--unshare-net", "--ro-bind", "/", "/", "--", "true"]

@@ -239,17 +239,22 @@ def install_torch(
         say(f"torch {environment.torch_version()} is here")
         return
     started_s = time.monotonic()
-    if cpu_index_offers(version, minor, machine, get):
+    # Apple's processors alone are named so; their builds are on PyPI, and none has CUDA.
+    on_macos = machine == "arm64"
+    if on_macos:
+        say(f"installing torch {version} from pip's configured index")
+    elif cpu_index_offers(version, minor, machine, get):
         say(f"installing torch {version} from PyTorch's CPU index (about 200 MB)")
         if not environment.pip("install", "--no-deps", "--index-url", CPU_INDEX, pin):
             say(f"PyTorch's CPU index answered but did not deliver; see {environment.log}")
     else:
         say(f"PyTorch's CPU index does not answer with torch {version} for this machine")
     if not environment.has_torch(version):
-        say(
-            f"installing torch {version} from pip's configured index; unless that holds a CPU "
-            "build, this brings CUDA: about 3 GB to download and 7 GB on disk"
-        )
+        if not on_macos:
+            say(
+                f"installing torch {version} from pip's configured index; unless that holds a CPU "
+                "build, this brings CUDA: about 3 GB to download and 7 GB on disk"
+            )
         # A terminal shows pip's own progress bar; a log file would only fill up with it.
         if sys.stderr.isatty():
             if not environment.pip("install", pin, shown=True):

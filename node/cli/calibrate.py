@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import find_task, json_option, print_json, require_linux, task_option
+from node.cli.options import find_task, json_option, print_json, require_sandboxes, task_option
 
 if TYPE_CHECKING:
     from node.runner import Runner
@@ -36,7 +36,7 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
 
     The more seeds and edits, the better the estimate; the defaults are for a first look.
     """
-    require_linux()
+    require_sandboxes()
     from node import calibration
     from node.cli.local_runner import with_runner
     from node.hardware import describe_device, describe_runtime

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import find_task, json_option, print_json, require_linux, task_option
+from node.cli.consent import settle_sandbox
+from node.cli.options import find_task, json_option, print_json, require_sandboxes, task_option
+from node.home import find_home
 
 
 @click.command()
@@ -30,6 +32,10 @@ from node.cli.options import find_task, json_option, print_json, require_linux, 
     help="Keep the nodes' homes here.  [default: a temporary directory, deleted at the end]",
 )
 @click.option("--seed", type=int, help="Seeds the agents' choices.")
+@click.option(
+    "--accept-weaker-sandbox", is_flag=True,
+    help="On macOS: train in its sandbox, which is weaker (docs/attacks.md).",
+)  # fmt: skip
 @json_option
 def demo(
     *,
@@ -40,6 +46,7 @@ def demo(
     tier: str,
     home: Path | None,
     seed: int | None,
+    accept_weaker_sandbox: bool,
     as_json: bool,
 ) -> int:
     """Watch local nodes find, verify and merge improvements to a small language model.
@@ -47,12 +54,16 @@ def demo(
     Starts NODES processes on this machine that know each other only through --bootstrap, and
     shows who tests which hypothesis, what was verified or refuted, and the lineage growing.
     """
-    require_linux()
+    require_sandboxes()
+    settings = find_home(None).config
+    settle_sandbox(None, settings, accepted=accept_weaker_sandbox)
     from rich.console import Console
 
     from node.capacity import default_workers
+    from node.config import chosen_sandbox
     from node.demo import DemoPlan, run_demo
     from node.demo_display import DemoDisplay, print_result
+    from node.sandbox.selection import AUTOMATIC, WEAKER
 
     # A closed terminal and a polite kill end the demo as Ctrl-C does: nothing is left behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -68,6 +79,7 @@ def demo(
         seed=seed,
         directory=directory,
         workers=default_workers(nodes),
+        sandbox=WEAKER if chosen_sandbox(settings) == WEAKER else AUTOMATIC,
     )
     try:
         with DemoDisplay(Console(stderr=True), merges=merges) as display:

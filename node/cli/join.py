@@ -10,7 +10,7 @@ from node.cli.options import (
     home_option,
     network_options,
     parent_option,
-    require_linux,
+    require_sandboxes,
     run_node,
     web_options,
 )
@@ -30,7 +30,8 @@ from node.cli.options import (
 )  # fmt: skip
 @click.option(
     "--accept-weaker-sandbox", is_flag=True,
-    help="On macOS: let strangers' code run in its sandbox, which is weaker (docs/attacks.md).",
+    help="On macOS: let strangers' code run in its sandbox, which is weaker (docs/attacks.md)."
+    " Kept in the settings.",
 )  # fmt: skip
 @click.option(
     "--agent", type=click.Choice(["auto", "claude", "offline", "none"]), envvar="SWARM_AGENT",
@@ -54,7 +55,8 @@ def join(
     The node's addresses are printed, and written to the file `address` in its home, once it
     listens. Stop it with Ctrl-C.
     """
-    if accept_weaker_sandbox and flags["sandbox"] is None:
-        flags["sandbox"] = "seatbelt"
-    require_linux(weaker_accepted=flags["sandbox"] == "seatbelt")
+    require_sandboxes()
+    from node.cli.consent import settle_sandbox
+
+    flags["sandbox"] = settle_sandbox(flags["sandbox"], home.config, accepted=accept_weaker_sandbox)
     run_node(home, flags, exit_with_parent)

@@ -53,6 +53,9 @@ def with_runner(
         ClickException: The sandbox or a worker cannot be started.
         Abort: The user interrupted.
     """
+    from node.config import chosen_sandbox
+    from node.errors import ConfigError
+    from node.home import find_home
     from node.runner_data import run_data, wanted
     from trainer.data import cached
 
@@ -65,7 +68,11 @@ def with_runner(
         }
         return run_data(task, files, home, split)
 
-    return with_run_data(load, work, stage_home=home, slots=slots)
+    try:
+        sandbox = chosen_sandbox(find_home(None).config)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    return with_run_data(load, work, stage_home=home, slots=slots, sandbox_name=sandbox)
 
 
 def with_run_data(

@@ -182,21 +182,16 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, sort_keys=False))
 
 
-def require_linux(*, weaker_accepted: bool = False, platform: str = sys.platform) -> None:
-    """Refuse platforms without a sandbox that is known to hold.
+def require_sandboxes(platform: str = sys.platform) -> None:
+    """Refuse platforms that have no sandbox at all.
 
     Args:
-        weaker_accepted: Whether the person agreed to macOS's weaker sandbox.
         platform: As `sys.platform` names it.
 
     Raises:
         click.ClickException: With one sentence that says so.
     """
-    if platform == "darwin" and not weaker_accepted:
-        from node.sandbox.selection import CONSENT
-
-        raise click.ClickException(CONSENT)
-    if platform == "win32":
+    if platform in {"win32", "cygwin"}:
         raise click.ClickException("native Windows is not supported; use WSL2")
 
 
@@ -209,7 +204,7 @@ __all__ = [
     "network_options",
     "parent_option",
     "print_json",
-    "require_linux",
+    "require_sandboxes",
     "run_node",
     "task_option",
     "warn_of_public_page",

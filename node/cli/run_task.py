@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import json_option, print_json, require_linux
+from node.cli.options import json_option, print_json, require_sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> 
     trained; or PATH is a training script for bytes-gpt, trained as it is. The same script, tier and
     seed give the same number to the last digit.
     """
-    require_linux()
+    require_sandboxes()
     from protocol.schema import printable
     from trainer.job import MAX_LOG_TAIL_BYTES, TrainerError
 

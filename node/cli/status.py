@@ -110,6 +110,8 @@ def _members(value: dict[str, Any]) -> list[Cell]:
 
 def _node(value: dict[str, Any]) -> list[tuple[str, str | Cell | list[Cell]]]:
     """What only a running node knows."""
+    from node.sandbox.selection import label
+
     problem = value["sandbox_problem"]
     peers = value["peers"]
     fields: list[tuple[str, str | Cell | list[Cell]]] = [
@@ -120,7 +122,7 @@ def _node(value: dict[str, Any]) -> list[tuple[str, str | Cell | list[Cell]]]:
             "sandbox",
             Cell(f"none: {problem}; see swarm-node doctor", "bad")
             if problem
-            else value["sandbox"] or Cell("not chosen yet", "quiet"),
+            else label(value["sandbox"]) or Cell("not chosen yet", "quiet"),
         ),
         ("peers", str(len(peers)) if peers else Cell("none connected", "warn")),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import Home, home_option, json_option, print_json, require_linux
+from node.cli.options import Home, home_option, json_option, print_json, require_sandboxes
 from protocol.limits import TRANSFER_RUNS_MAX, TRANSFER_SEEDS_MAX
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def transfer(
     it changes no verdict and no head. The home's node may run or not. Ctrl-C keeps what was
     measured; the same command goes on from there, or further with more --seeds.
     """
-    require_linux()
+    require_sandboxes()
     from node.config import make_config
     from node.identity import load_identity
     from node.offline import fold_home

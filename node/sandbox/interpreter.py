@@ -19,6 +19,7 @@ LIBRARIES: Final = ("lib", "lib64")
 LONGEST_LINK_CHAIN: Final = 16
 SYSTEM_TREES: Final = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 SYSTEM_FILES: Final = ("/etc/ld.so.cache",)
+SHARED_PREFIXES: Final = ("/usr", "/usr/local", "/opt/homebrew")
 KERNEL_FACTS: Final = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
 """What OpenMP and torch read to learn about the processor."""
 
@@ -111,7 +112,7 @@ def own_package_directories(interpreter: Interpreter) -> tuple[Path, ...]:
     packages from: a second, older installation holds the same data. Package directories that the
     interpreter does not search are masked whole.
     """
-    roots = [interpreter.prefix, interpreter.base_prefix, Path("/usr"), Path("/usr/local")]
+    roots = [interpreter.prefix, interpreter.base_prefix, *map(Path, SHARED_PREFIXES)]
     candidates = {
         directory.resolve()
         for root in roots

@@ -12,6 +12,7 @@ and imports nothing but the confinement package beside it.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import mmap
@@ -35,12 +36,19 @@ from trainer.confinement.errors import ConfinementError
 from trainer.confinement.kernel import held_capabilities, system_call
 from trainer.confinement.tightening import TightLimits, tighten
 
+AF_NETLINK: Final = 16
 AF_VSOCK: Final = 40
 PTRACE_ATTACH: Final = 16
 CLONE_NEWUSER: Final = 0x10000000
 MAP_GROWSDOWN: Final = 0x100
 F_SETOWN: Final = 8
 DESCRIPTORS_LOOKED_AT: Final = 1024
+REFUSALS: Final = (errno.EPERM, errno.EACCES)
+SET_BY_SYSTEMS: Final = frozenset(
+    ("PWD", "LC_CTYPE", "__CF_USER_TEXT_ENCODING", "__PYVENV_LAUNCHER__")
+)
+"""bubblewrap sets the first to the directory that it was told to change to, Python the second where
+the language is unknown, and macOS the rest in any process."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Parameters:
         environment: names of the variables that it should have.
         memory_bytes: its memory limit.
         tighten: whether to run the second half tightened; a control run does not.
+        weaker: whether to try only what the weaker sandbox promises, which has no second half.
     """
 
     canary: str
@@ -64,6 +73,7 @@ class Parameters:
     environment: tuple[str, ...]
     memory_bytes: int
     tighten: bool = True
+    weaker: bool = False
 
 
 Attack = Callable[[Parameters], list[str]]
@@ -84,7 +94,7 @@ def open_sockets(_: Parameters) -> list[str]:
         "inet": socket.AF_INET,
         "inet6": socket.AF_INET6,
         "unix": socket.AF_UNIX,
-        "netlink": socket.AF_NETLINK,
+        "netlink": AF_NETLINK,
         "vsock": AF_VSOCK,
     }
     got = []
@@ -132,6 +142,8 @@ def write_anywhere(parameters: Parameters) -> list[str]:
 
 def become_privileged(_: Parameters) -> list[str]:
     """Find root, a capability, or a way back to one."""
+    if sys.platform != "linux":
+        return []  # capabilities are Linux's
     got = []
     if any(held_capabilities()):
         got.append("holds capabilities")
@@ -194,8 +206,7 @@ def find_descriptors(parameters: Parameters) -> list[str]:
 
 def read_environment(parameters: Parameters) -> list[str]:
     """Find a variable that was not handed over."""
-    # bubblewrap sets PWD to the directory that it was told to change to.
-    return sorted(set(os.environ) - set(parameters.environment) - {"PWD"})
+    return sorted(set(os.environ) - set(parameters.environment) - SET_BY_SYSTEMS)
 
 
 def start_process(_: Parameters) -> list[str]:
@@ -268,6 +279,59 @@ def make_channel(_: Parameters) -> list[str]:
     return []
 
 
+def use_network(_: Parameters) -> list[str]:
+    """Bind, connect and send, where a socket that can do none of it may be made."""
+
+    def bind(kind: socket.SocketKind) -> None:
+        with socket.socket(socket.AF_INET, kind) as end:
+            end.bind(("127.0.0.1", 0))
+
+    def connect(family: socket.AddressFamily, address: tuple[str, int] | str) -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as end:
+            end.settimeout(1.0)
+            end.connect(address)
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+            end.sendto(b"probe", ("127.0.0.1", 9))
+
+    attempts: dict[str, Callable[[], None]] = {
+        "bound a TCP port": lambda: bind(socket.SOCK_STREAM),
+        "bound a UDP port": lambda: bind(socket.SOCK_DGRAM),
+        "reached for a TCP port": lambda: connect(socket.AF_INET, ("127.0.0.1", 9)),
+        "reached for a TCP port over IPv6": lambda: connect(socket.AF_INET6, ("::1", 9)),
+        "sent a datagram": send,
+        "reached for a local socket": lambda: connect(socket.AF_UNIX, "/var/run/syslog"),
+    }
+    got = []
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except FileNotFoundError:
+            continue  # this system has no such socket
+        except OSError as error:
+            # A port where nobody listens, or a network that is down, was reached for all the same.
+            if error.errno in REFUSALS:
+                continue
+        got.append(name)
+    return got
+
+
+def start_another(_: Parameters) -> list[str]:
+    """Fork, or start a program beside this process."""
+    got = []
+    with contextlib.suppress(OSError):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        got.append("forked")
+    with contextlib.suppress(OSError):
+        os.waitpid(os.posix_spawn("/bin/ls", ["ls", "/dev/null"], {}), 0)
+        got.append("started a program")
+    return got
+
+
 OUTER_ATTACKS: Final[Mapping[str, Attack]] = {
     "network": open_sockets,
     "files": read_canary,
@@ -280,6 +344,17 @@ OUTER_ATTACKS: Final[Mapping[str, Attack]] = {
     "memory": use_much_memory,
     "descriptors": find_descriptors,
     "environment": read_environment,
+}
+
+WEAKER_ATTACKS: Final[Mapping[str, Attack]] = {
+    "use-network": use_network,
+    "files": read_canary,
+    "own-data": read_own_data,
+    "read-only": write_anywhere,
+    "signals": signal_outside,
+    "descriptors": find_descriptors,
+    "environment": read_environment,
+    "one-process": start_another,
 }
 
 TIGHTENED_ATTACKS: Final[Mapping[str, Attack]] = {
@@ -350,7 +425,10 @@ def main(arguments: list[str]) -> None:
     for name in ("own_data", "inherited", "environment"):
         fields[name] = tuple(fields[name])
     parameters = Parameters(**fields)
-    found = attack_all(OUTER_ATTACKS, parameters) | attack_tightened(parameters)
+    if parameters.weaker:
+        found = attack_all(WEAKER_ATTACKS, parameters)
+    else:
+        found = attack_all(OUTER_ATTACKS, parameters) | attack_tightened(parameters)
     os.write(report_fd, json.dumps(found).encode())
 
 

@@ -90,9 +90,13 @@ def remedy(report: BackendReport, facts: SystemFacts) -> str:
         return ""
     if report.problem is None:
         broken = ", ".join(r.promise.key for r in report.results if not r.kept)
+        if report.name == "seatbelt":
+            return f"this macOS lets strangers' code break: {broken}; run the node on Linux"
         return f"this kernel lets strangers' code break: {broken}; use the other backend"
     if report.name == "bubblewrap":
         return _bubblewrap_remedy(report.problem, facts)
+    if report.name == "seatbelt":
+        return _seatbelt_remedy(facts)
     return _landlock_remedy(report.problem, facts)
 
 
@@ -112,6 +116,15 @@ def _bubblewrap_remedy(problem: str, facts: SystemFacts) -> str:
             "user.max_user_namespaces=15000"
         )
     return "see whether `bwrap --unshare-user --ro-bind / / true` works, and what it prints"
+
+
+def _seatbelt_remedy(facts: SystemFacts) -> str:
+    if facts.is_root:
+        return "run the node as an ordinary user, without sudo"
+    return (
+        "see what the system log says of it: log show --last 2m --predicate "
+        "'eventMessage CONTAINS \"deny(\"'; or run the node on Linux, in a virtual machine"
+    )
 
 
 def _landlock_remedy(problem: str, facts: SystemFacts) -> str:

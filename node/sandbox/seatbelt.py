@@ -3,9 +3,10 @@
 This file decides what the profile allows and how a program is started under it; both are pure
 functions of the spec. It refuses to know whether the person agreed: ``selection`` asks for that.
 
-Weaker, because macOS offers nothing like the second wall: no filter of system calls, no bound on
-memory that holds for every kind of it, no processes that cannot see each other. The profile denies
-by default; what it allows is the interpreter, the job's files, and what starting Python takes.
+Weaker, because macOS offers nothing like the second wall: no filter of system calls, no bound of
+the kernel's on memory, no processes that cannot see each other. So one sandbox holds one process
+and one job: the profile refuses forks, and the next job gets a fresh one. It denies by default;
+what it allows is the interpreter, the job's files, and what starting Python takes.
 """
 
 import os
@@ -19,20 +20,36 @@ from node.sandbox.interpreter import Interpreter, View, interpreter_view
 from node.sandbox.model import SandboxError, SandboxLimits, SandboxSpec
 from node.sandbox.starting import start
 
-PROGRAM: Final = "/usr/bin/sandbox-exec"
-SYSTEM_TREES: Final = ("/usr/lib", "/System/Library", "/System/Volumes/Preboot/Cryptexes")
+PROGRAM: Final = Path("/usr/bin/sandbox-exec")
+"""By its full name: what a person has on PATH must not stand in for it."""
+SYSTEM_TREES: Final = (
+    *("/usr/lib", "/usr/share", "/System/Library", "/private/var/db/dyld"),
+    *("/System/Cryptexes", "/System/Volumes/Preboot/Cryptexes"),
+)
+"""The loader's caches, the system's libraries, time zones and character tables."""
+PACKAGE_MANAGER_TREES: Final = tuple(
+    f"{root}/{name}"
+    for root in ("/opt/homebrew", "/usr/local")
+    for name in ("Cellar", "opt", "lib")
+)
+"""Homebrew's libraries, to which a Python of its own and its modules are linked."""
+FRAMEWORK_PARTS: Final = ("Python", "Python3", "Resources")
+"""A framework's Python starts a second program inside its bundle, in the same process."""
 READABLE_DEVICES: Final = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/zero")
 
 HEAD: Final = """\
 (version 1)
 (deny default)
-(allow process-fork)
 (allow signal (target self))
 (allow process-info* (target self))
 (allow sysctl-read)
-(allow file-read-metadata (literal "/"))
+(allow file-read-metadata)
+(allow file-read* (literal "/"))
 (allow file-read* file-write-data (literal "/dev/null"))
 """
+"""Metadata of any file: the loader and Python look at every directory above what they open, and a
+job's files have no name by which they could be allowed. The root directory itself is read by the
+loader, which aborts without it."""
 OPENMP: Final = """\
 (allow ipc-posix-sem)
 (allow ipc-posix-shm-read* ipc-posix-shm-write-create ipc-posix-shm-write-data
@@ -57,30 +74,52 @@ class Seatbelt:
     name: Final = "seatbelt"
     second_wall: Final = False
 
-    def __init__(self, interpreter: Interpreter | None = None) -> None:
+    def __init__(
+        self,
+        interpreter: Interpreter | None = None,
+        *,
+        program: Path = PROGRAM,
+        is_root: bool | None = None,
+    ) -> None:
         """Find the program; nothing is started yet.
 
+        Args:
+            interpreter: the Python to show inside, this one if left out.
+            program: what confines; tests give one for their own system.
+            is_root: whether this process is root, asked of the system if left out.
+
         Raises:
-            SandboxError: when there is no ``sandbox-exec``.
+            SandboxError: when there is no ``sandbox-exec``, or this is root.
         """
-        if shutil.which(PROGRAM) is None:
-            raise SandboxError(f"{PROGRAM} is not there")
+        if shutil.which(program) is None:
+            raise SandboxError(f"{program} is not there")
+        if os.geteuid() == 0 if is_root is None else is_root:
+            # No ordinary user to become without a trusted program inside to do it.
+            raise SandboxError("on macOS the node must not run as root")
+        self._program = program
         self._interpreter = interpreter or Interpreter.current()
 
     def popen(self, spec: SandboxSpec) -> subprocess.Popen[bytes]:
         """Start a program confined; see ``Sandbox.popen``."""
-        if os.geteuid() == 0:
-            # No ordinary user to become without a trusted program inside to do it.
-            raise SandboxError("on macOS the node must not run as root")
-        return start(command(spec, self._interpreter), spec, env=spec.env, extra_fds=())
+        argv = command(spec, self._interpreter, self._program)
+        return start(argv, spec, env=spec.env, extra_fds=())
 
 
-def command(spec: SandboxSpec, interpreter: Interpreter) -> list[str]:
+def command(spec: SandboxSpec, interpreter: Interpreter, program: Path = PROGRAM) -> list[str]:
     """Return the whole command line that runs a spec's program confined and limited."""
-    view = interpreter_view(interpreter)
+    view = framework_view(interpreter, interpreter_view(interpreter))
     limiter = [str(interpreter.executable), "-I", "-S", "-B", "-c", LIMITER]
     limits = [part for name, value in limits_by_name(spec.limits) for part in (name, str(value))]
-    return [PROGRAM, "-p", profile(view, spec.read_only), *limiter, *limits, "--", *spec.argv]
+    text = profile(view, spec.read_only)
+    return [str(program), "-p", text, *limiter, *limits, "--", *spec.argv]
+
+
+def framework_view(interpreter: Interpreter, view: View) -> View:
+    """Return a view with what a framework build of Python needs beside its libraries."""
+    parts = (interpreter.base_prefix / name for name in FRAMEWORK_PARTS)
+    homebrew = (Path(tree) for tree in PACKAGE_MANAGER_TREES)
+    more = tuple(path for path in (*parts, *homebrew) if path.exists())
+    return View(trees=(*view.trees, *more), masked=view.masked)
 
 
 def limits_by_name(limits: SandboxLimits) -> list[tuple[str, int]]:
@@ -106,18 +145,14 @@ def profile(view: View, read_only: Iterable[Path]) -> str:
         SandboxError: when a path cannot be written in a profile.
     """
     trees = [*view.trees, *map(Path, SYSTEM_TREES)]
-    real = dict.fromkeys(path for tree in (*trees, *read_only) for path in (tree, tree.resolve()))
-    above = dict.fromkeys(parent for path in real for parent in path.parents)
     lines = [
         HEAD + OPENMP.rstrip(),
-        f"(allow file-read-metadata {_all('literal', above)})",
-        f"(allow file-read* {_all('subpath', real)})",
+        f"(allow file-read* {_all('subpath', _both(trees))})",
         f"(allow file-read* {_all('literal', map(Path, READABLE_DEVICES))})",
         f"(allow file-map-executable process-exec {_all('subpath', _both(trees))})",
     ]
-    hidden = [mask for mask in view.masked if not any(mask in p.parents for p in read_only)]
-    if hidden:
-        lines.append(f"(deny file-read* {_all('subpath', hidden)})")
+    if view.masked:
+        lines.append(f"(deny file-read* {_all('subpath', view.masked)})")
     handed_over = _both(read_only)
     if handed_over:
         lines.append(f"(allow file-read* {_all('subpath', handed_over)})")
@@ -135,7 +170,8 @@ def _all(kind: str, paths: Iterable[Path]) -> str:
 
 def _quoted(path: Path) -> str:
     text = str(path)
-    if not text.isprintable() or not path.is_absolute():
+    # The profile's language is ASCII; a name beyond it is refused rather than half understood.
+    if not (text.isascii() and text.isprintable() and path.is_absolute()):
         raise SandboxError(f"{text!r} cannot be named in a sandbox profile")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -23,34 +23,33 @@ CONSENT: Final = (
     "on macOS strangers' code runs only in a weaker sandbox, which you accept with"
     ' --accept-weaker-sandbox or the setting sandbox = "seatbelt".'
 )
-UNFINISHED: Final = (
-    "the weaker sandbox cannot hold a worker here, because this system lacks sealed memory files."
+WEAKNESS: Final = (
+    "files, network, writing and other processes are closed to a job; memory is watched, not"
+    " limited by the kernel, and no second wall stands behind the first"
 )
+"""What a person agrees to."""
 UNSUPPORTED: Final = {
     "win32": "strangers' code cannot run on Windows; run the node inside WSL2.",
 }
 
 
-def select_sandbox(
-    preference: str = AUTOMATIC,
-    *,
-    platform: str = sys.platform,
-    memory_files: bool = hasattr(os, "memfd_create"),
-) -> Sandbox:
+def label(name: str) -> str:
+    """Return a backend's name as a person should see it."""
+    return f"{name} (weaker)" if name == WEAKER else name
+
+
+def select_sandbox(preference: str = AUTOMATIC, *, platform: str = sys.platform) -> Sandbox:
     """Return the first backend that passes its self-test.
 
     Args:
         preference: ``auto``, or the one backend to consider. Naming ``seatbelt`` is consent to it.
         platform: as ``sys.platform`` names it.
-        memory_files: whether the system has the sealed memory files that a worker's data is in.
 
     Raises:
         SandboxUnavailableError: when none passes; its report says what to do.
         ValueError: when ``preference`` names no backend.
     """
     wanted = backends_for(preference, platform)
-    if not memory_files:
-        raise SandboxUnavailableError(UNFINISHED, SandboxReport(()))
     reports: list[BackendReport] = []
     for name in wanted:
         reports.append(_examine(name))
@@ -61,12 +60,13 @@ def select_sandbox(
 
 
 def examine(*, platform: str = sys.platform) -> SandboxReport:
-    """Test every backend, for ``swarm-node doctor``.
+    """Test every backend, for ``swarm-node doctor``; the weaker one too, whoever agreed to it.
 
     Raises:
         SandboxUnavailableError: on a system that has no backend at all.
     """
-    return SandboxReport(tuple(_examine(name) for name in backends_for(AUTOMATIC, platform)))
+    preference = WEAKER if platform == "darwin" else AUTOMATIC
+    return SandboxReport(tuple(_examine(name) for name in backends_for(preference, platform)))
 
 
 def backends_for(preference: str, platform: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _examine(name: str) -> BackendReport:
 
 
 def _maker(name: str) -> Callable[[], Sandbox]:
-    # Imported late: the backends load the C library's Linux calls, which other systems lack.
+    # Imported late: only one of them is needed, and not by every command.
     match name:
         case "bubblewrap":
             from node.sandbox.bubblewrap import Bubblewrap

@@ -56,8 +56,15 @@ PROMISES: Final = tuple(
         ("job-threads", "a job can still use threads"),
     )
 )
-WEAKER_PROMISES: Final = frozenset(
-    ("network", "files", "own-data", "read-only", "signals", "descriptors", "environment")
+WEAKER_PROMISES: Final = (
+    Promise("use-network", "nothing is bound, connected or sent over any network"),
+    *(
+        promise
+        for promise in PROMISES
+        if promise.key
+        in ("files", "own-data", "read-only", "signals", "descriptors", "environment")
+    ),
+    Promise("one-process", "a job starts no other process"),
 )
 """All that is promised on macOS, whose sandbox has no second wall: hence the consent."""
 TEST_MEMORY_BYTES: Final = 1 << 30
@@ -84,17 +91,16 @@ def examine_backend(
     try:
         sandbox = make()
         found = run_probe(sandbox, interpreter or Interpreter.current())
+        promises = promises_of(sandbox)
     except SandboxError as error:
         return BackendReport(name, problem=str(error), seconds=time.monotonic() - start_s)
-    results = tuple(_result(promise, found) for promise in promises_of(name))
+    results = tuple(_result(promise, found) for promise in promises)
     return BackendReport(name, results=results, seconds=time.monotonic() - start_s)
 
 
-def promises_of(name: str) -> tuple[Promise, ...]:
+def promises_of(sandbox: Sandbox) -> tuple[Promise, ...]:
     """Return what a backend must keep to be used."""
-    if name == "seatbelt":
-        return tuple(promise for promise in PROMISES if promise.key in WEAKER_PROMISES)
-    return PROMISES
+    return PROMISES if sandbox.second_wall else WEAKER_PROMISES
 
 
 def _result(promise: Promise, found: Mapping[str, object]) -> PromiseResult:
@@ -151,6 +157,7 @@ def _run_staged(
         inherited=(writing,),
         environment=tuple(environment),
         memory_bytes=TEST_MEMORY_BYTES,
+        weaker=not sandbox.second_wall,
     )
     spec = SandboxSpec(
         argv=(

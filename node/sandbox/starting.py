@@ -5,6 +5,7 @@ This file decides how plan and descriptors are handed over. It refuses to know n
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,13 @@ def entry_command(interpreter: Interpreter, home: Path, plan_fd: int) -> list[st
 
 
 def write_memfd(name: str, content: bytes) -> int:
-    """Return a new descriptor from which ``content`` can be read."""
+    """Return a new descriptor from which ``content`` can be read.
+
+    Raises:
+        SandboxError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise SandboxError("only Linux's backends hand over plans and filters")
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ DEATH_LIMIT_S: Final = 5.0
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the process ids below ``pid`` in the process tree, itself excluded, as of now."""
+    """Return the process ids below ``pid`` in the process tree, itself excluded, as of now.
+
+    Empty on macOS, whose sandboxes hold one process each.
+    """
     children: dict[int, list[int]] = {}
-    if not Path("/proc").is_dir():
-        return []  # macOS
+    if sys.platform != "linux":
+        return []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             fields = _stat_fields(int(entry.name))
@@ -81,8 +85,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:
             process.kill()
         for descriptor in below:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            _kill(descriptor)
         process.wait()
         _wait_for_ends(below)
     finally:
@@ -92,6 +95,8 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 def _open_descendants(pid: int) -> list[int]:
     opened: dict[int, int] = {}
+    if sys.platform != "linux":
+        return []
     for below in descendants(pid):
         with contextlib.suppress(OSError):
             opened[below] = os.pidfd_open(below)
@@ -100,6 +105,13 @@ def _open_descendants(pid: int) -> list[int]:
     for below in opened.keys() - still:
         os.close(opened.pop(below))
     return list(opened.values())
+
+
+def _kill(descriptor: int) -> None:
+    if sys.platform != "linux":
+        return  # there are no descriptors of processes elsewhere
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
 
 def _wait_for_ends(descriptors: Iterable[int]) -> None:

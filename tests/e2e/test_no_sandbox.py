@@ -58,10 +58,8 @@ async def test_a_node_without_a_sandbox_takes_part_and_runs_nothing(
 
         # It takes part: what a peer publishes is checked, kept and served.
         async with peer_of(node.address, 300, tmp_path) as author:
-            before = node.status()["records"]
             identity = await author.propose(author.offer(b"raise SystemExit"), "hostile")
-            await until(lambda: node.status()["records"] > before, "the hypothesis", node)
-            assert identity in node.stored()
+            await until(lambda: identity in node.stored(), "the hypothesis", node)
         # It runs nothing, not even the genesis script: there is no worker below it.
         assert node.status()["worker"]["state"] == "starting"
         assert node.status()["worker"]["busy_s"].get("verifying", 0) == 0

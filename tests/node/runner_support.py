@@ -74,7 +74,7 @@ async def tiny_runner(
     sandbox: Sandbox, directory: Path, *, slots: int = 1
 ) -> AsyncIterator[Runner]:
     """Opens a runner on the tiny task's data."""
-    files = _data(directory)
+    files = tiny_data(directory)
     async with open_runner(
         sandbox,
         data=RunData(files["train"], files["validation"]),
@@ -89,7 +89,7 @@ class SharedRunner:
     """One runner for many tests, each in a trio run of its own: a worker takes seconds to start."""
 
     def __init__(self, sandbox: Sandbox, directory: Path) -> None:
-        files = _data(directory)
+        files = tiny_data(directory)
         # Not by `open_runner`: trio ends a run's async generators with the run.
         self.runner = Runner(
             sandbox,
@@ -113,6 +113,6 @@ class SharedRunner:
         trio.run(close)
 
 
-def _data(directory: Path) -> dict[str, Path]:
+def tiny_data(directory: Path) -> dict[str, Path]:
     task = tiny_task(directory / "task")
     return {name: cached(directory, directory / "task", s) for name, s in task.splits.items()}

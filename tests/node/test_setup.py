@@ -204,7 +204,7 @@ def test_a_named_interpreter_is_the_only_candidate() -> None:
 @pytest.mark.parametrize(
     ("platform", "kernel", "processor", "words"),
     [
-        ("darwin", "23.0", "arm64", "macOS yet"),
+        ("darwin", "19.0", "x86_64", "only for Apple's own processors"),
         ("win32", "10", "AMD64", "WSL2"),
         ("freebsd14", "14", "amd64", "not on freebsd14"),
         ("linux", "4.4.0-19041-Microsoft", "x86_64", "WSL1"),
@@ -220,6 +220,19 @@ def test_other_platforms_get_one_sentence(
     assert sentence is not None
     assert words in sentence
     assert "\n" not in sentence
+
+
+def test_macos_needs_nothing_but_python_and_is_told_of_its_sandbox() -> None:
+    machine = complete()
+    machine.platform, machine.machine, machine.gmp, machine.files = "darwin", "arm64", False, set()
+    machine.programs -= {"gcc", "bwrap"}
+    assert prerequisites.refusal(machine) is None
+    said: list[str] = []
+    assert prerequisites.ensure(machine, None, said.append).minor == "3.12"
+    assert "weaker" in said[-1]
+    machine.version = (3, 9, 6)
+    with pytest.raises(SetupError, match="brew install python"):
+        ensure(machine)
 
 
 def test_wsl2_and_linux_are_not_refused() -> None:

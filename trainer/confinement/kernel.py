@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 import resource
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -113,6 +114,8 @@ def become_ordinary_user(uid: int) -> None:
     Raises:
         ConfinementError: when anything of root would be left.
     """
+    if sys.platform != "linux":
+        raise ConfinementError("only Linux has capabilities to give up")
     if uid <= 0:
         raise ConfinementError("an ordinary user's id is positive")
     for capability in range(LAST_CAPABILITY + 1):

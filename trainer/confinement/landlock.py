@@ -8,6 +8,7 @@ changes, signals before version 6, sockets other than TCP) is the system call fi
 import os
 import stat
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def restrict(access: Access, *, writes_only: bool = False) -> int:
 
 
 def _allow(ruleset: int, paths: Iterable[str], rights: int) -> None:
-    if not rights:
+    if sys.platform != "linux" or not rights:
         return
     for path in paths:
         try:

@@ -145,7 +145,7 @@ class Event:
         name: `ready` once, then `started` and `exited` for every job.
         code: exit code of the job's process, or -1 when a signal ended it.
         signal: signal that ended it, or 0.
-        cpu_us: its CPU time, user and system, in microseconds.
+        cpu_us: its CPU time, user and system, in microseconds; of `ready`, what getting warm took.
         peak_memory_kib: its largest resident size.
     """
 

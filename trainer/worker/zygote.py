@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any, Final, NoReturn
 
 import torch
@@ -190,7 +191,8 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()
     zygote = Zygote(control, tokens)
-    control.sendall(wire.encode_event(wire.Event("ready")))
+    spent_us = round(time.process_time() * 1e6)
+    control.sendall(wire.encode_event(wire.Event("ready", cpu_us=spent_us)))
     if arguments[3] == "single":
         zygote.become_job()
     zygote.serve()
