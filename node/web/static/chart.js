@@ -2,6 +2,7 @@
 // uPlot owns axes, zoom and cursor; the marks are drawn here, because they differ by outcome.
 
 import uPlot from "./vendor/uPlot.js";
+import { drawLabels } from "./labels.js";
 import { byId, h, put, say, segments } from "./dom.js";
 import { STATUS_WORDS, clock, count, gainAndHalf, inert, short, spent, told, value } from "./text.js";
 
@@ -18,7 +19,6 @@ const GROUP_OF = Object.fromEntries(GROUPS.flatMap(([group, , statuses]) => stat
 const DRAW_ORDER = ["screened_out", "crashed", "parked", "refuted", "claimed", "verified", "merged"];
 const MODES = [["order", "Order"], ["time", "Time"], ["compute", "Compute"]];
 const REACH = 14;
-const LABEL = 30;
 const FONT = "Inter, system-ui, sans-serif";
 
 export class Chart {
@@ -202,7 +202,13 @@ export class Chart {
     for (const group of DRAW_ORDER.slice(0, -1)) this.drawGroup(ctx, group, drawn.get(group), scale);
     this.drawLine(ctx, px, py, scale);
     this.drawGroup(ctx, "merged", drawn.get("merged"), scale);
-    if (!this.hidden.has("merged")) this.drawLabels(ctx, drawn.get("merged"), plot, scale);
+    if (!this.hidden.has("merged")) {
+      const ways = this.steps.map((step, index) => {
+        const from = this.steps[Math.max(0, index - 1)];
+        return [px(from.x), px(step.x), py(from.y), py(step.y)];
+      });
+      drawLabels(ctx, drawn.get("merged"), { bbox, scale, ways, avoid: this.points.filter((point) => !this.hidden.has(point.group)), below: this.store.minimises, colours: this.colours, font: FONT });
+    }
     if (this.chosen >= 0) this.drawRing(ctx, this.points[this.chosen], scale);
     ctx.restore();
   }
@@ -255,7 +261,7 @@ export class Chart {
     ctx.lineWidth = 1.4 * scale;
     ctx.beginPath();
     for (const { px, py, y, edge } of points) {
-      if (group === "crashed" || y === null) {
+      if (group === "crashed") {
         const arm = 2.8 * scale;
         ctx.moveTo(px - arm, py - arm); ctx.lineTo(px + arm, py + arm);
         ctx.moveTo(px + arm, py - arm); ctx.lineTo(px - arm, py + arm);
@@ -281,40 +287,6 @@ export class Chart {
       ctx.fill();
     }
     ctx.stroke();
-  }
-
-  drawLabels(ctx, points, { bbox, valToPos }, scale) {
-    const px = (x) => valToPos(x, "x", true), py = (y) => valToPos(y, "y", true);
-    ctx.font = `500 ${11.5 * scale}px ${FONT}`;
-    ctx.textBaseline = "alphabetic";
-    ctx.textAlign = "left";
-    const taken = [];
-    const narrow = bbox.width < 480 * scale;
-    const longest = narrow ? 20 : LABEL;
-    const wanted = points.filter((point) => point.labelled).sort((a, b) => (b.row.gain ?? 0) - (a.row.gain ?? 0))
-      .slice(0, narrow ? 4 : 40);
-    for (const point of wanted) {
-      const title = inert(point.row.title, 200);
-      const text = title.length > longest ? `${title.slice(0, longest - 1)}…` : title;
-      const width = ctx.measureText(text).width;
-      const height = 14 * scale;
-      // Hypotheses crowd on the worse side of the line, so a label goes to the better one.
-      const left = point.px - width - 10 * scale, right = point.px + 8 * scale;
-      const beyond = this.store.minimises ? point.py + 5 * scale : point.py - 5 * scale - height;
-      const spots = [[left, point.py - height / 2 + 2 * scale], [right, beyond], [left, beyond],
-        [right, point.py - height - 6 * scale]];
-      const spot = spots.find(([x, y]) => x > bbox.left && x + width < bbox.left + bbox.width && y > bbox.top - 4 * scale
-        && y + height < bbox.top + bbox.height
-        && this.steps.every((step, index) => !crossesStep(x, y, width, height, index ? px(this.steps[index - 1].x) : px(0), px(step.x), index ? py(this.steps[index - 1].y) : py(step.y), py(step.y)))
-        && taken.every((box) => x > box[0] + box[2] + 6 || x + width + 6 < box[0] || y > box[1] + box[3] || y + height < box[1]));
-      if (!spot) continue;
-      taken.push([spot[0], spot[1], width, height]);
-      ctx.lineWidth = 3.5 * scale;
-      ctx.strokeStyle = this.colours.card;
-      ctx.strokeText(text, spot[0], spot[1] + height - 3 * scale);
-      ctx.fillStyle = this.colours.ink;
-      ctx.fillText(text, spot[0], spot[1] + height - 3 * scale);
-    }
   }
 
   drawRing(ctx, point, scale) {
@@ -405,11 +377,4 @@ export class Chart {
       if (this.zoomed) this.reset();
     }
   }
-}
-
-/** Whether a label's box lies across the line's way from one step to the next: along, then down. */
-function crossesStep(x, y, width, height, fromX, toX, fromY, toY) {
-  const along = y < fromY && y + height > fromY && x < toX && x + width > fromX;
-  const down = x < toX && x + width > toX && y < Math.max(fromY, toY) && y + height > Math.min(fromY, toY);
-  return along || down;
 }

@@ -82,7 +82,7 @@ export class Detail {
 
   hypothesis(about) {
     const parent = this.store.entries.get(about.parent);
-    const parentLink = parent?.hypothesis ? h("a", { href: `#/entry/${parent.id}`, dir: "auto" }, inert(parent.title, 80)) : "the genesis script";
+    const parentLink = parent?.hypothesis ? h("a", { href: `#/entry/${parent.id}`, dir: "auto" }, inert(parent.title, 200)) : "the genesis script";
     const { policy } = this.store.state.swarm;
     const facts = [
       ["Gain", gain(about.gain ?? about.screened_gain), about.gain_low === null ? (about.pairs ? "" : "by its author") : `${gain(about.gain_low)} to ${gain(about.gain_high)}`],

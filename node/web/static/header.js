@@ -29,6 +29,7 @@ export class Header {
     say(byId("swarm-task"), `${inert(swarm.task)} · ${inert(swarm.tier)}`);
     document.title = `${inert(swarm.name)} · swarm-node`;
     say(byId("headline-label"), `Head · ${inert(swarm.metric.name)}`);
+    say(byId("chart-unit"), `${inert(swarm.metric.name, 30)} in ${inert(swarm.metric.unit, 30)}, ${this.store.minimises ? "lower" : "higher"} is better`);
     const { policy } = swarm;
     const admission = { all: "whoever asks is admitted", ticket: "members are invited", ask: "members are admitted by hand" }[policy.admission];
     const scorer = swarm.scorer === "trusted" ? "scored outside the candidate’s reach" : "scores reported by the script itself";
@@ -42,11 +43,12 @@ export class Header {
     const { head, counts, compute, cost } = state;
     const unit = inert(state.swarm.metric.unit, 30);
     say(byId("head-value"), value(head.val_bpb));
+    byId("head-value").classList.toggle("unknown", head.val_bpb === null);
     say(byId("head-interval"), head.half_width ? `± ${value(head.half_width)}` : "");
     const story = byId("head-story");
     const share = state.gain !== null && state.baseline_val_bpb ? state.gain / Math.abs(state.baseline_val_bpb) : null;
     put(story,
-      h("span", {}, `${unit}, ${this.store.minimises ? "lower" : "higher"} is better. `),
+      h("span", {}, head.val_bpb === null ? "The genesis script is not measured yet." : `${unit}. `),
       state.gain === null ? "" : h("strong", {}, `${gain(state.gain)}`),
       state.gain === null ? "" : `${state.gain_half_width ? ` ± ${value(state.gain_half_width)}` : ""}${share === null ? "" : ` (${(100 * share).toFixed(1)}\u202f%)`} gained since the baseline.`);
     const alive = [...this.store.peers.values()].filter((peer) => peer.alive).length;
