@@ -1,37 +1,39 @@
 """What a task's noise is, from runs of its genesis script, and which policy values follow.
 
 Three kinds of noise: between seeds; between the two arms of a pair whose change should not matter
-(one constant, a thousandth larger); and between runs of the same script and seed on this machine.
-This file decides which runs are made and what they propose. It refuses to know how scripts run.
+(`node.harmless`); and between runs of the same script and seed on this machine. This file decides
+which runs are made and what they propose. It refuses to know how scripts run.
 
 The rules for the proposals:
 
-* `tau_micro` is half the standard deviation of a pair's gain, rounded up to one digit. Twelve
-  pairs, the smallest cap of a built-in policy, then tell a gain of tau from none at about 1.7
-  standard errors. A real change moves a run further off its parent's path than a harmless edit
-  does, so a pair's deviation is taken to be at least half of that over seeds; and tau is never
-  below three times the difference between runs that should be equal.
+* `tau_micro` is half the standard deviation of a pair's gain, rounded up to 1, 2 or 5 times a power
+  of ten: a few dozen pairs tell it no better than that. Twelve pairs, the smallest cap of a
+  built-in policy, then tell a gain of tau from none at about 1.7 standard errors. The deviation is
+  that of the noisiest kind of harmless edit: one that starts from other draws moves a run as far
+  off its parent's path as a real change does, while one that only rounds otherwise may not move it
+  at all. Where no edit has a place in the script, both arms are taken to differ as two seeds do.
+  Tau is never below three times the difference between runs that should be equal.
 * `cost_ratio_permille` is half more than twice the spread of CPU time between equal runs: two
   measurements are compared, and either may be the lucky one. It is never below 1,500.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import math
 import statistics
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from protocol.syntax import parse_tree
-from trainer.constants import set_constants
+import trio
+
+from node.harmless import harmless_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trainer.job import Outcome
 
-EDIT_STEP: Final = 1e-3
 TAU_MICRO_MIN: Final = 100
 COST_RATIO_PERMILLE_MIN: Final = 1_500
 
@@ -67,8 +69,9 @@ class Calibration:
     Attributes:
         metric_micro: mean metric of the genesis script.
         seed_sd_micro: standard deviation over seeds.
-        pair_sd_micro: standard deviation of a pair's gain under harmless edits.
-        pairs: pairs behind it.
+        pair_sd_micro: standard deviation of a pair's gain under the noisiest kind of harmless edit.
+        kinds_sd_micro: the same of every kind that was measured.
+        pairs: pairs behind all of them.
         machine_range_micro: largest difference between runs of one script and seed.
         cpu_ms: median CPU time of a run.
         cpu_spread: largest over smallest CPU time of runs of one script and seed.
@@ -81,6 +84,7 @@ class Calibration:
     metric_micro: int
     seed_sd_micro: int
     pair_sd_micro: int
+    kinds_sd_micro: dict[str, int]
     pairs: int
     machine_range_micro: int
     cpu_ms: int
@@ -89,31 +93,6 @@ class Calibration:
     wall_ms: int
     tau_micro: int
     cost_ratio_permille: int
-
-
-def harmless_edits(script: str, count: int) -> list[str]:
-    """Returns up to `count` versions of a script with one float constant a thousandth larger.
-
-    Raises:
-        TaskError: the script cannot be parsed.
-    """
-    tree = parse_tree(script)
-    assert isinstance(tree, ast.Module)
-    values: dict[str, float] = {}
-    for node in tree.body:
-        match node:
-            case ast.Assign(
-                targets=[ast.Name(id=name)], value=ast.Constant(value=float() as value)
-            ) if value and math.isfinite(value):
-                values[name] = value
-            case _:
-                continue
-    names = sorted(values, key=lambda name: (name != "LEARNING_RATE", name))
-    edits = []
-    for number in range(count if names else 0):
-        name, steps = names[number % len(names)], number // len(names) + 1
-        edits.append(set_constants(script, {name: values[name] * (1 + EDIT_STEP * steps)}))
-    return edits
 
 
 async def calibrate(
@@ -133,19 +112,39 @@ async def calibrate(
     Raises:
         CalibrationError: a run of the genesis script did not end well.
     """
-    first = [await _ok(run, script, seed) for seed in range(1, plan.seeds + 1)]
-    gains = []
-    for edit in harmless_edits(script, plan.edits):
-        for seed, before in enumerate(first, 1):
-            after = await run(edit, seed)
+    edits = harmless_edits(script)[: plan.edits]
+    seeds = range(1, plan.seeds + 1)
+    texts = [script, *(edit.script for edit in edits)]
+    outcomes = await _together(run, [(text, seed) for text in texts for seed in seeds])
+    first = [_well(outcomes[script, seed], seed) for seed in seeds]
+    gains: dict[str, list[int]] = {}
+    for edit in edits:
+        for before, seed in zip(first, seeds, strict=True):
+            after = outcomes[edit.script, seed]
             if after.metric_micro is not None and before.metric_micro is not None:
-                gains.append(gain(before.metric_micro, after.metric_micro))
-    same = [first[0], *[await _ok(run, script, 1) for _ in range(plan.repeats)]]
+                found = gain(before.metric_micro, after.metric_micro)
+                gains.setdefault(edit.kind, []).append(found)
+    # One after the other, so that they do not disturb each other.
+    same = [first[0], *[_well(await run(script, 1), 1) for _ in range(plan.repeats)]]
     return conclude(first, gains, same)
 
 
-async def _ok(run: Callable[[str, int], Awaitable[Outcome]], script: str, seed: int) -> Outcome:
-    outcome = await run(script, seed)
+async def _together(
+    run: Callable[[str, int], Awaitable[Outcome]], wanted: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Outcome]:
+    """Makes many runs, as many at once as there are workers."""
+    outcomes: dict[tuple[str, int], Outcome] = {}
+
+    async def one(text: str, seed: int) -> None:
+        outcomes[text, seed] = await run(text, seed)
+
+    async with trio.open_nursery() as nursery:
+        for text, seed in wanted:
+            nursery.start_soon(partial(one, text, seed))
+    return outcomes
+
+
+def _well(outcome: Outcome, seed: int) -> Outcome:
     if outcome.metric_micro is None:
         raise CalibrationError(
             f"the genesis script ended as {outcome.status} on seed {seed}: {outcome.reason}"
@@ -154,13 +153,13 @@ async def _ok(run: Callable[[str, int], Awaitable[Outcome]], script: str, seed: 
 
 
 def conclude(
-    seeds: Sequence[Outcome], gains: Sequence[int], same: Sequence[Outcome]
+    seeds: Sequence[Outcome], gains: Mapping[str, Sequence[int]], same: Sequence[Outcome]
 ) -> Calibration:
     """Returns what runs amount to.
 
     Args:
         seeds: runs of the genesis script on different seeds, all well.
-        gains: gains of harmless edits on the same seeds.
+        gains: gains of harmless edits on the same seeds, by the edits' kind.
         same: runs of one script and seed, all well.
     """
     metrics = [_metric(outcome) for outcome in seeds]
@@ -168,15 +167,17 @@ def conclude(
     machine = max(equal) - min(equal)
     costs = [max(1, outcome.train_cpu_ms + outcome.score_cpu_ms) for outcome in same]
     spread = max(costs) / min(costs)
-    # A script without a constant to edit: pairs differ at least as seeds would, unpaired.
-    pair_sd = _sd(gains) if gains else _sd(metrics) * math.sqrt(2)
-    tau = _round_up(max(pair_sd / 2, _sd(metrics) / 4, 3.0 * machine, TAU_MICRO_MIN))
+    kinds = {kind: _sd(found) for kind, found in gains.items()}
+    # A script without a place for any: both arms differ as two seeds do.
+    pair_sd = max(kinds.values()) if kinds else _sd(metrics) * math.sqrt(2)
+    tau = _round_up(max(pair_sd / 2, 3.0 * machine, TAU_MICRO_MIN))
     ratio = max(COST_RATIO_PERMILLE_MIN, math.ceil(spread * spread * 15) * 100)
     return Calibration(
         metric_micro=round(statistics.fmean(metrics)),
         seed_sd_micro=round(_sd(metrics)),
         pair_sd_micro=round(pair_sd),
-        pairs=len(gains),
+        kinds_sd_micro={kind: round(sd) for kind, sd in kinds.items()},
+        pairs=sum(len(found) for found in gains.values()),
         machine_range_micro=machine,
         cpu_ms=round(statistics.median(costs)),
         cpu_spread=round(spread, 3),
@@ -198,6 +199,6 @@ def _sd(values: Sequence[int]) -> float:
 
 
 def _round_up(value: float) -> int:
-    """A number rounded up to one significant digit."""
+    """The next of 1, 2, 5, 10, 20, 50 and so on that is not below a number of at least 1."""
     power: int = 10 ** math.floor(math.log10(value))
-    return math.ceil(value / power) * power
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 @task_option
 @click.option("--tier", default="smoke", show_default=True, help="The task's tier.")
 @click.option(
-    "--seeds", type=click.IntRange(2, 100), default=3, show_default=True,
+    "--seeds", type=click.IntRange(2, 100), default=4, show_default=True,
     help="Seeds of the genesis script.",
 )  # fmt: skip
 @click.option(
-    "--edits", type=click.IntRange(0, 100), default=1, show_default=True,
-    help="Harmless edits, each run on every seed.",
+    "--edits", type=click.IntRange(0, 100), default=3, show_default=True,
+    help="Edits that should not matter, each run on every seed: renamed layers, permuted draws and"
+    " sums in another order in turn.",
 )  # fmt: skip
 @click.option(
     "--repeats", type=click.IntRange(1, 100), default=2, show_default=True,
@@ -38,6 +39,7 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
     """
     require_sandboxes()
     from node import calibration
+    from node.capacity import default_workers
     from node.cli.local_runner import with_runner
     from node.hardware import describe_device, describe_runtime
     from protocol.records import Metric
@@ -67,7 +69,7 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
 
             return await calibration.calibrate(script, plan, run, metric.gain_micro)
 
-        found = with_runner(loaded, directory, measure)
+        found = with_runner(loaded, directory, measure, slots=default_workers())
     except (TrainerError, calibration.CalibrationError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -84,12 +86,14 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
         )
         return
     unit = metric.unit
+    kinds = ", ".join(f"{kind} {sd / 1e6:.6f}" for kind, sd in found.kinds_sd_micro.items())
     for name, text in (
         ("command", command),
         ("machine", f"{describe_device()}; {describe_runtime()}"),
         (metric.name, f"{found.metric_micro / 1e6:.6f} {unit}, mean of {seeds} seeds"),
         ("seeds", f"sd {found.seed_sd_micro / 1e6:.6f} {unit}"),
-        ("pairs", f"sd {found.pair_sd_micro / 1e6:.6f} {unit} over {found.pairs} harmless pairs"),
+        ("pairs", f"sd {found.pair_sd_micro / 1e6:.6f} {unit} over {found.pairs} harmless pairs"
+                  f" ({kinds or 'none'})"),
         ("machine noise", f"{found.machine_range_micro / 1e6:.6f} {unit} between equal runs"),
         ("a run", f"{found.cpu_ms / 1000:.1f} s CPU (spread {found.cpu_spread}),"
                   f" {found.wall_ms / 1000:.1f} s wall, {found.memory_kib >> 10} MiB"),
