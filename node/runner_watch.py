@@ -35,6 +35,7 @@ class Watch:
         self.printed = 0
         self.memory_bytes = 0
         self.stop_wanted = trio.Event()
+        self.ended = trio.Event()
         self.talked = trio.Event()
 
     def stop(self, status: Status, reason: str) -> None:
@@ -81,8 +82,10 @@ async def read_frames(fd: int, watch: Watch, on_frame: Callable[[wire.Frame], No
             if on_frame is not None and frame.end is None:
                 on_frame(frame)
         pending = pending[whole:]
-        # Bounds what a flood of frames costs; an honest process sends five a second.
-        await trio.sleep(FRAMES_EVERY_S)
+        # Bounds what a flood of frames costs; an honest process sends five a second. When it has
+        # ended there is no more than the pipe holds, and nobody waits for that.
+        with trio.move_on_after(FRAMES_EVERY_S):
+            await watch.ended.wait()
 
 
 async def watch_time(watch: Watch) -> None:

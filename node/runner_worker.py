@@ -260,6 +260,7 @@ class Worker:
                         readers.start_soon(runner_watch.read_log, log.fd, watch)
                         readers.start_soon(runner_watch.read_frames, frames.fd, watch, on_frame)
                         event = await self._exit()
+                        watch.ended.set()
                         # All pipes end with the process; a lost sandbox may keep them a moment.
                         readers.cancel_scope.deadline = trio.current_time() + KILL_GRACE_S
                         if drive is not None:

@@ -136,7 +136,7 @@ def test_a_hung_script_is_stopped_and_the_worker_goes_on(
 ) -> None:
     outcome = shared.run(job(HEAD + "\nwhile True:\n    pass\n", train_wall_s=0.6))
     assert (outcome.status, outcome.reason) == ("timeout", "ran longer than 0.6 s")
-    assert outcome.train_cpu_ms > 100
+    assert outcome.train_cpu_ms > 20
     assert shared.run(job(HEAD)).metric_micro == honest.metric_micro
 
 
