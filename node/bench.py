@@ -107,6 +107,7 @@ class Bench:
         make_job: Makes the job of a script and a seed on the swarm's tier.
         key: The node's identity: its screening seeds and seed proofs follow from it.
         cost_ratio_permille: The policy's highest cost: a pair that looks dearer is looked at twice.
+        device: What it computes on, in words; this machine's processor if empty.
     """
 
     def __init__(
@@ -115,11 +116,13 @@ class Bench:
         make_job: Callable[[str, int], Job],
         key: SigningKey,
         cost_ratio_permille: int,
+        device: str = "",
     ) -> None:
         self._runner = runner
         self._make_job = make_job
         self._key = key
         self._cost_ratio_permille = cost_ratio_permille
+        self._device = device or describe_device()
         self._genesis = ""
         self._costs_of: dict[tuple[bytes, int], Costs] = {}
         self._parents: OrderedDict[tuple[bytes, int], Outcome] = OrderedDict()
@@ -208,7 +211,7 @@ class Bench:
             genesis_wall_ms=costs.wall_ms,
             genesis_memory_kib=costs.memory_kib,
             genesis_tokens=costs.tokens,
-            device=describe_device(),
+            device=self._device,
             runtime=describe_runtime(),
         )
 

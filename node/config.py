@@ -41,6 +41,7 @@ class Config:
         pause_on_battery: Whether to rest while the machine runs on its battery.
         pause_load: Other programs' load per core from which to rest; 0 for never.
         seed: Seeds the agent's choices; None derives them from the identity.
+        device: What to compute on: `auto`, `cpu`, `cuda` or `mps`; see `node.devices`.
         gpu: Whether strangers' code may use this machine's GPU, with the risk that this carries.
         role: `agent`, or `observer` for a node that runs no code and signs no record.
         web: Whether to serve the leaderboard page.
@@ -66,6 +67,7 @@ class Config:
     pause_load: float = 0.0
     seed: int | None = None
     gpu: bool = False
+    device: str = "auto"
     role: str = "agent"
     web: bool = False
     web_host: str = "127.0.0.1"
@@ -76,6 +78,7 @@ class Config:
 _CHOICES: Final = {
     "sandbox": ("auto", "bubblewrap", "landlock", "seatbelt"),
     "agent": ("auto", "claude", "offline", "none"),
+    "device": ("auto", "cpu", "cuda", "mps"),
     "agent_effort": ("", "low", "medium", "high", "xhigh", "max"),
     "role": ("agent", "observer"),
 }

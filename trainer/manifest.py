@@ -39,12 +39,14 @@ _RUN_PATH: Final = re.compile(
 WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _CONSTANT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MODEL: Final = re.compile(r"[ -~]{1,64}")
 _ARGUMENT: Final = re.compile(r"[ -~]{1,200}")
 SPLITS: Final = ("train", "validation", "test")
 SPLITS_MAX: Final = 60
 
 Direction = Literal["min", "max"]
 Scorer = Literal["trusted", "reported"]
+DeviceClass = Literal["any", "cpu", "cuda", "mps"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Tier:
         tau_micro: smallest gain that matters at this size, in millionths of the metric's unit.
         constants: values written into the genesis script's constants of these names.
         limits: bounds enforced from outside.
+        device: class of devices whose runs are compared: `any`, `cpu`, `cuda` or `mps`.
+        device_model: what the device's name must contain; empty for anything.
     """
 
     name: str
@@ -81,6 +85,8 @@ class Tier:
     tau_micro: int
     constants: Mapping[str, Constant]
     limits: Limits
+    device: DeviceClass = "any"
+    device_model: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -336,7 +342,11 @@ def _tier(name: str, table: Table, limits: Limits, *, model: bool) -> Tier:
         tau_micro=table.integer("tau_micro", 1, 10**9),
         constants=constants.numbers(_CONSTANT),
         limits=_limits(table.table("limits", default={}), limits),
+        device=table.choice("device", get_args(DeviceClass), default="any"),
+        device_model=table.text("device_model", _MODEL, "a short text", default=""),
     )
+    if tier.device_model and tier.device in {"any", "cpu"}:
+        raise table.fault("device_model", "needs a device that is a GPU")
     budget.finish()
     table.finish()
     return tier

@@ -40,6 +40,10 @@ from node.cli.options import (
 )  # fmt: skip
 @agent_options
 @click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), envvar="SWARM_DEVICE",
+    help="What to compute on; a GPU needs --gpu too.  [default: auto, as the swarm's tier says]",
+)  # fmt: skip
+@click.option(
     "--gpu", is_flag=True, default=None, envvar="SWARM_GPU",
     help="Let strangers' code use the GPU: its driver is then within their reach.",
 )  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from node.blobs import BlobStore
     from node.config import Config
+    from node.devices import Device
     from node.runner import Runner
     from node.runner_data import RunData
     from node.transfer.replay import Replay
@@ -158,11 +159,22 @@ def _replay(setting: _Setting, scaling: Scaling, seeds: int) -> Replay:
         scaling=scaling,
         path=path,
         scripts={entry.source: _script(setting, entry.source) for entry in path},
-        device="cuda" if setting.config.gpu else "cpu",
+        device=_device(setting).kind,
         seeds_max=seeds,
     )
     judge = Judge(ledger.metric, ledger.policy.tau_micro)
     return Replay(plan, judge, Journal(setting.home.transfers, heading), setting.key)
+
+
+def _device(setting: _Setting) -> Device:
+    """What this node computes on.
+
+    Raises:
+        DeviceError: What was asked for is not here.
+    """
+    from node.devices import Wanted, ask_torch, choose_device
+
+    return choose_device(Wanted(setting.config.device, setting.config.gpu), ask_torch)
 
 
 def _script(setting: _Setting, digest: bytes) -> str:
@@ -200,7 +212,7 @@ def _run(setting: _Setting, replay: Replay) -> None:
                 work,
                 stage_home=setting.home.worker_code,
                 sandbox_name=setting.config.sandbox,
-                devices=gpu_for_strangers() if setting.config.gpu else (),
+                devices=gpu_for_strangers() if _device(setting).is_gpu else (),
             )
         except click.Abort:
             display.close()

@@ -51,6 +51,32 @@ def test_a_model_that_knows_nothing_costs_eight_bits(shared: SharedRunner) -> No
     assert outcome.steps == 1
 
 
+COMPILED = (
+    HEAD
+    + """
+def train(run, model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=50.0)
+    step = torch.compile(model, backend="aot_eager")
+    for x, y in run.batches(4, 32):
+        with torch.autocast(run.device, torch.bfloat16):
+            logits = step(x) @ torch.eye(256)
+        assert logits.dtype == torch.bfloat16
+        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), y.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
+
+def test_bfloat16_and_compilation_are_allowed_under_a_seconds_budget(shared: SharedRunner) -> None:
+    outcome = shared.run(job(COMPILED, budget=Budget("seconds", 1)))
+    assert outcome.status == "ok", (outcome.reason, outcome.log_tail)
+    assert outcome.metric_micro is not None
+    assert outcome.metric_micro < 8_000_000
+    assert outcome.steps > 1
+
+
 def test_every_budget_is_kept(shared: SharedRunner) -> None:
     outcome = shared.run(job(HEAD, budget=Budget("tokens", 1_000)))
     assert (outcome.status, outcome.tokens, outcome.steps) == ("ok", 896, 7)

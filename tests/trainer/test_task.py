@@ -266,6 +266,11 @@ def test_a_judge_makes_the_metric_trusted(tmp_path: Path) -> None:
         (SEVERAL.replace('"seconds"', '"flops"'), "a budget of kind seconds"),
         (SEVERAL + '[live]\npage = "x.html"\nvalues = "settings.toml"\n', "x.html is no file"),
         (SEVERAL + '[live]\npage = "main.py"\n', "live lacks the key values"),
+        (
+            SEVERAL.replace("1000", '1000\ndevice = "tpu"'),
+            r"device must be one of any.*15",
+        ),
+        (SEVERAL.replace("1000", '1000\ndevice_model = "H100"'), "needs a device that is a GPU"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, manifest: str, message: str) -> None:
@@ -278,3 +283,14 @@ def test_a_file_that_would_begin_another_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text('"""\n=== settings.toml ===\n"""\n')
     with pytest.raises(TaskError, match="a line that would begin another file"):
         load_task(tmp_path)
+
+
+def test_a_tier_may_name_its_class_of_devices(tmp_path: Path) -> None:
+    manifest = SEVERAL.replace("1000", '1000\ndevice = "cuda"\ndevice_model = "H100"')
+    task = load_task(write_several(tmp_path, manifest))
+    tier = task.tier("standard")
+    assert (tier.device, tier.device_model) == ("cuda", "H100")
+    # It is part of what a swarm is founded on: classes never share a leaderboard.
+    plain = load_task(write_several(tmp_path)).digest
+    assert plain != task.digest
+    assert built_in_task().tier("smoke").device == "any"

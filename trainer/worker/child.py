@@ -15,6 +15,7 @@ import math
 import mmap
 import os
 import sys
+import tempfile
 import time
 import traceback
 import types
@@ -120,6 +121,9 @@ def confine(settings: dict[str, Any], descriptors: Descriptors, parent_pid: int)
     Raises:
         confinement.ConfinementError: a step failed; the process must end unused.
     """
+    # No directory can be written. Libraries that only ask for the name of one, as torch.compile
+    # does, would fail in the search for it.
+    tempfile.tempdir = "/tmp"  # noqa: S108
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (descriptors.log, 1), (descriptors.log, 2)):
         os.dup2(source, target)
