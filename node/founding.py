@@ -20,6 +20,7 @@ from protocol.errors import FieldError, WireError
 from protocol.policy import Policy
 from protocol.records import DataRef, Genesis, Metric, Record, TaskRef
 from swarm.satisfiable import why_unsatisfiable
+from trainer.checking import script_faults
 from trainer.data import unpack
 from trainer.job import TrainerError
 from trainer.task import Task, load_task
@@ -65,6 +66,8 @@ def found_swarm(home: Home, founding: Founding) -> Record:
             )
         try:
             task = load_task(founding.task_directory)
+            if faults := script_faults(task):
+                raise UsageError(f"cannot found a swarm on this task: {faults[0]}")
             body = _genesis(task, founding)
             if problem := why_unsatisfiable(body.policy):
                 raise UsageError(f"nothing could be verified under this policy: {problem}")

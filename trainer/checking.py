@@ -37,7 +37,7 @@ def check_directory(directory: pathlib.Path) -> list[str]:
         TaskError: `task.toml` or a script cannot be read, so that nothing else can be checked.
     """
     task = load_task(directory)
-    faults = _script_faults(task)
+    faults = script_faults(task)
     for name, pin in task.pins.items():
         try:
             content = unpack(directory, pin)
@@ -51,7 +51,12 @@ def check_directory(directory: pathlib.Path) -> list[str]:
     return faults
 
 
-def _script_faults(task: Task) -> list[str]:
+def script_faults(task: Task) -> list[str]:
+    """Returns what is wrong with the files that agents will edit; nothing when they are well.
+
+    Raises:
+        TaskError: a script cannot be read.
+    """
     faults = []
     for name in task.editable:
         fault = _text_fault(name, task.files[name].decode())

@@ -127,6 +127,13 @@ def test_a_printed_metric_changes_nothing(shared: SharedRunner, honest: Outcome)
         ("train = lambda run, model: None", "invalid", "train never drew a batch"),
         ("b = []\nwhile True: b.append(bytearray(1 << 24))", "oom", "out of memory"),
         ("b = torch.ones(1 << 28)", "oom", "out of memory"),
+        ("b = bytearray(100 << 30)", "oom", "out of memory"),
+        ("b = torch.zeros(100 << 30, dtype=torch.uint8).fill_(1)", "oom", "out of memory"),
+        (
+            "import sys\nfor _ in range(10_000): sys.stdout.write('x' * 1_000_000)",
+            "crashed",
+            "printed more than 8 MiB",
+        ),
     ],
 )
 def test_a_script_that_cannot_work_is_an_outcome(
