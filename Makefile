@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test test-web check test-sandbox sim sim-ci sim-plants rediscover fmt setup pins clean
+.PHONY: help demo test test-web test-parquet check test-sandbox sim sim-ci sim-plants rediscover fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -39,6 +39,11 @@ test-sandbox: setup ## Attack every sandbox in every way, and print the table
 test-web: setup ## Test the page in Chromium, installing Debian's when it is missing
 	@scripts/browser.sh $(BIN)/python
 	$(BIN)/python -m pytest tests/web $(ARGS)
+
+test-parquet: setup ## Test with real Parquet files, installing pyarrow (55 MB) when it is missing
+	@$(BIN)/python -c 'import pyarrow' 2>/dev/null \
+	    || $(BIN)/python -m pip install --quiet --no-deps -r requirements/test-parquet.txt
+	$(BIN)/python -m pytest tests/parquet $(ARGS)
 
 sim: setup ## Simulate 1,000 swarms with faults and hostile nodes (ARGS='--seed 7 --trace' replays one)
 	@$(BIN)/python -m tests.sim $(ARGS)

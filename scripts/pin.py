@@ -2,7 +2,7 @@
 
 Decides which file a package is listed in: `build.txt` (what builds the others), `base.txt` (what a
 node without training needs), `train.txt` (what torch itself needs), `dev.txt` (checks and tests),
-`test-web.txt` (the page's tests in a browser).
+`test-web.txt` (the page's tests in a browser), `test-parquet.txt` (tests with real Parquet files).
 Refuses to know about torch: its pin stands in `torch.txt` and is changed by hand together with
 `pyproject.toml`, because results are compared across nodes and a new torch moves them.
 
@@ -86,6 +86,10 @@ def main() -> None:
         install(python, project["optional-dependencies"]["test-web"])
         browser = freeze(python) - build - train - dev
         write("test-web.txt", "What the page's tests in a browser need.", browser)
+
+        install(python, project["optional-dependencies"]["parquet"])
+        parquet = freeze(python) - build - train - dev - browser
+        write("test-parquet.txt", "What the tests with real Parquet files need.", parquet)
 
 
 if __name__ == "__main__":
