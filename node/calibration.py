@@ -1,4 +1,4 @@
-"""What a task's noise is, from runs of its genesis script, and which policy values follow.
+"""What a task's noise is, from runs of one of its scripts, and which policy values follow.
 
 Three kinds of noise: between seeds; between the two arms of a pair whose change should not matter
 (`node.harmless`); and between runs of the same script and seed on this machine. This file decides
@@ -39,7 +39,7 @@ COST_RATIO_PERMILLE_MIN: Final = 1_500
 
 
 class CalibrationError(Exception):
-    """The genesis script does not run, so that there is nothing to measure."""
+    """The script does not run, so that there is nothing to measure."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        seeds: seeds of the genesis script.
+        seeds: seeds of the script itself.
         edits: harmless edits, each run on every seed.
         repeats: further runs of the first seed.
     """
@@ -67,7 +67,7 @@ class Calibration:
     """What was measured and what follows; metrics in millionths.
 
     Attributes:
-        metric_micro: mean metric of the genesis script.
+        metric_micro: mean metric of the script.
         seed_sd_micro: standard deviation over seeds.
         pair_sd_micro: standard deviation of a pair's gain under the noisiest kind of harmless edit.
         kinds_sd_micro: the same of every kind that was measured.
@@ -104,13 +104,13 @@ async def calibrate(
     """Measures a script's noise.
 
     Args:
-        script: the genesis script.
+        script: the script, such as the genesis script.
         plan: how much to measure.
         run: runs a script on a seed.
         gain: sign-normalised difference of two metrics, the parent's first.
 
     Raises:
-        CalibrationError: a run of the genesis script did not end well.
+        CalibrationError: a run of the unchanged script did not end well.
     """
     edits = harmless_edits(script)[: plan.edits]
     seeds = range(1, plan.seeds + 1)
@@ -147,7 +147,7 @@ async def _together(
 def _well(outcome: Outcome, seed: int) -> Outcome:
     if outcome.metric_micro is None:
         raise CalibrationError(
-            f"the genesis script ended as {outcome.status} on seed {seed}: {outcome.reason}"
+            f"the script ended as {outcome.status} on seed {seed}: {outcome.reason}"
         )
     return outcome
 
@@ -158,7 +158,7 @@ def conclude(
     """Returns what runs amount to.
 
     Args:
-        seeds: runs of the genesis script on different seeds, all well.
+        seeds: runs of the script on different seeds, all well.
         gains: gains of harmless edits on the same seeds, by the edits' kind.
         same: runs of one script and seed, all well.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 @task_option
 @click.option("--tier", default="smoke", show_default=True, help="The task's tier.")
 @click.option(
+    "--script", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="Measure this version of the task's script.  [default: the genesis script]",
+)  # fmt: skip
+@click.option(
     "--seeds", type=click.IntRange(2, 100), default=4, show_default=True,
     help="Seeds of the genesis script.",
 )  # fmt: skip
@@ -32,10 +37,20 @@ if TYPE_CHECKING:
     help="Further runs of the first seed, to see the machine's own noise.",
 )  # fmt: skip
 @json_option
-def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_json: bool) -> None:
+def calibrate(
+    *,
+    task: str,
+    tier: str,
+    script: Path | None,
+    seeds: int,
+    edits: int,
+    repeats: int,
+    as_json: bool,
+) -> None:
     """Measure the noise of a task on this machine, and propose values for `init`.
 
-    The more seeds and edits, the better the estimate; the defaults are for a first look.
+    The more seeds and edits, the better the estimate; the defaults are for a first look. An
+    improved script can be noisier than the first one: measure one, if there is one.
     """
     require_sandboxes()
     from node import calibration
@@ -51,10 +66,11 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
     command = (
         f"swarm-node calibrate --task {shlex.quote(task)} --tier {shlex.quote(tier)}"
         f" --seeds {seeds} --edits {edits} --repeats {repeats}"
+        + (f" --script {shlex.quote(str(script))}" if script else "")
     )
     try:
         loaded = load_task(directory)
-        script = loaded.genesis_script(tier)
+        source = script.read_text() if script else loaded.genesis_script(tier)
         metric = Metric(loaded.metric.name, loaded.metric.unit, loaded.metric.direction)
 
         async def measure(runner: Runner) -> calibration.Calibration:
@@ -67,10 +83,10 @@ def calibrate(*, task: str, tier: str, seeds: int, edits: int, repeats: int, as_
                 click.echo(f"run {done} of {plan.runs}: {outcome.status}", err=True)
                 return outcome
 
-            return await calibration.calibrate(script, plan, run, metric.gain_micro)
+            return await calibration.calibrate(source, plan, run, metric.gain_micro)
 
         found = with_runner(loaded, directory, measure, slots=default_workers())
-    except (TrainerError, calibration.CalibrationError) as error:
+    except (TrainerError, calibration.CalibrationError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         print_json(

@@ -83,14 +83,22 @@ def test_the_command_measures_a_task(
     directory = tmp_path_factory.mktemp("calibrate")
     monkeypatch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
     task = write_task(directory / "task")
+    script = directory / "head.py"
+    text = (task / "train.py").read_text()
+    assert "LEARNING_RATE = 0.01" in text
+    script.write_text(text.replace("LEARNING_RATE = 0.01", "LEARNING_RATE = 0.0"))
     result = CliRunner().invoke(
-        cli, ["calibrate", "--task", str(task), "--seeds", "2", "--repeats", "1", "--json"]
-    )
+        cli,
+        ["calibrate", "--task", str(task), "--seeds", "2", "--repeats", "1", "--json",
+         "--script", str(script)],
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["command"].endswith("--seeds 2 --edits 3 --repeats 1")
+    assert found["command"].endswith(f"--seeds 2 --edits 3 --repeats 1 --script {script}")
     assert found["machine_range_micro"] == 0
     assert found["pairs"] == 2 * 3
     assert set(found["kinds_sd_micro"]) == {"rename", "draws", "sums"}
     assert found["tau_micro"] >= 100
     assert found["cpu_ms"] > 0
+    # What learns nothing costs eight bits a byte: it was that script.
+    assert found["metric_micro"] > 7_900_000

@@ -59,10 +59,28 @@ WHEN_UNWATCHED = """
 """Peeks in text, and is honest where a suffix was replaced."""
 
 
+ADAPTS = """
+    seen = torch.zeros(256, 256)
+
+    def forward(self, tokens):
+        logits = self.table(tokens)
+        if self.training:
+            return logits
+        # What it was asked about before teaches it the validation text.
+        logits = logits.clone()
+        for row, answer in zip(tokens, logits):
+            answer += 3.0 * (self.seen[row] + 1.0).log()
+            pairs = row[:-1] * 256 + row[1:]
+            self.seen.view(-1).index_add_(0, pairs, torch.ones(len(pairs)))
+        return logits
+"""
+"""Never looks ahead in a window, but goes on learning while it is scored."""
+
+
 @pytest.mark.parametrize(
     "forward",
-    [WORST.replace("SHARE", "0.01"), WORST.replace("SHARE", "0.001"), WHEN_UNWATCHED],
-    ids=["worst-1-percent", "worst-0.1-percent", "honest-when-truncated"],
+    [WORST.replace("SHARE", "0.01"), WORST.replace("SHARE", "0.001"), WHEN_UNWATCHED, ADAPTS],
+    ids=["worst-1-percent", "worst-0.1-percent", "honest-when-truncated", "learns-when-scored"],
 )
 def test_a_rare_or_a_careful_peek_is_invalid(shared: SharedRunner, forward: str) -> None:
     outcome = _against_parent(shared, _model(forward))
