@@ -14,7 +14,6 @@ import trio
 from node.activity import Work
 from node.agent.checking import Checked, find_proposal, move
 from node.agent.proposal import Proposal, Proposer, RejectedError, ResearchView
-from node.materials import ScriptUnavailableError
 from node.merge_queue import MergeQueue
 from node.recollection import KeptConstants, recollect, scripts_on_head
 from node.screening import Screener
@@ -161,12 +160,14 @@ class Explorer:
     async def _change_digest(self, source: bytes) -> bytes | None:
         """Normalised digest of a script; None while it cannot be had or read."""
         if source not in self._digests:
-            try:
-                text = await self._tools.materials.script(source)
-            except ScriptUnavailableError:
+            # Scripts are fetched by the steward. Waiting for one here would let whoever names
+            # scripts that nobody has keep this node from thinking.
+            text = self._tools.materials.local_script(source)
+            if text is None:
                 return None
             try:
-                self._digests[source] = source_digest(text)
+                # A stranger's text may take half a second.
+                self._digests[source] = await trio.to_thread.run_sync(source_digest, text)
             except SourceError:
                 self._digests[source] = None
         return self._digests[source]

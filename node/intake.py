@@ -158,7 +158,6 @@ class Intake:
         try:
             events = await self._store_all(batch)
         except StoreError as error:
-            self._refused, self._refused_at_s = error, self._clock()
             for request in batch:
                 # What the bytes prove needs no disk; anything else is to be offered again.
                 if request.answer != "rejected":
@@ -196,6 +195,7 @@ class Intake:
             await trio.to_thread.run_sync(self._store.append, rows)
         except StoreError as error:
             _log.error("records not stored: %s", error)
+            self._refused, self._refused_at_s = error, self._clock()
             folded = await trio.to_thread.run_sync(self._door.fold, self._store)
             self._door.replace(folded)
             raise
@@ -211,6 +211,7 @@ class Intake:
         if self._clock() < self._refused_at_s + _DISK_RETRY_S:
             raise type(refused)(str(refused))
         size_bytes = _ROOM_BYTES + sum(len(request.envelope) for request in batch)
+        self._refused_at_s = self._clock()
         await trio.to_thread.run_sync(self._store.probe, size_bytes)
         self._refused = None
         _log.warning("the disk takes records again")

@@ -92,9 +92,12 @@ class Materials:
         return self._blobs.put(text.encode())
 
     def local_script(self, digest: bytes) -> str | None:
-        """The text of a script if it is here and readable."""
-        raw = self._blobs.read(digest)
-        return None if raw is None else raw.decode(errors="replace")
+        """The text of a script if it is here, undamaged and readable."""
+        try:
+            raw = self._blobs.read(digest)
+            return None if raw is None else raw.decode()
+        except (StoreError, UnicodeDecodeError):
+            return None
 
     async def _wait_for(self, digest: bytes, size_limit: int) -> None:
         delay_s = _RETRY_FIRST_S

@@ -216,7 +216,7 @@ class Researcher:
             baseline = tools.ledger.entries[body.parents[0]]
             parent = await tools.materials.script(baseline.source)
             child = await tools.materials.script(body.source)
-            check_source(child, parent)
+            await trio.to_thread.run_sync(check_source, child, parent)
             show = tools.on_arm(worker, work)
             run = partial(tools.bench.verify, task.hypothesis, task.pair, parent, child, show)
             arms = await self._watch.run(useful, run)

@@ -5,7 +5,7 @@ all hypotheses at hand for peers, and saying that this node is there.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import trio
@@ -16,7 +16,7 @@ from node.activity import Activity, WorkState
 from node.author import Author
 from node.desk import Desk
 from node.duties import AdmitDuty, MergeDuty
-from node.errors import StoreError
+from node.errors import NodeError, StoreError
 from node.hardware import software_version
 from node.materials import Materials, ScriptUnavailableError
 from node.presences import presence_period_s
@@ -26,7 +26,10 @@ from protocol.records import Body
 from swarm.ledger import Ledger
 
 _TICK_S: Final = 0.5
+_SCRIPTS_PERIOD_S: Final = 60.0
 _SCRIPTS_RETRY_S: Final = 5.0
+_SCRIPTS_RETRY_MAX_S: Final = 600.0
+_SCRIPTS_AT_ONCE: Final = 4
 
 _PRESENCE_STATES: Final[dict[WorkState, PresenceState]] = {
     "starting": "idle",
@@ -126,8 +129,8 @@ class Steward:
             if heard.presence.wants_admission
         ]
         for admit in self._admitting.due(self._ledger, self._key.public, asking, now_s):
-            await self._publish(admit)
-            self._activity.news(clock.now_ms(), f"admitted member {admit.member.hex()[:8]}")
+            if await self._publish(admit):
+                self._activity.news(clock.now_ms(), f"admitted member {admit.member.hex()[:8]}")
 
     # -- merging --------------------------------------------------------------------------------
 
@@ -146,34 +149,84 @@ class Steward:
         alive = self._desk.presences.alive(now_s)
         merges, waiting = self._merging.due(self._ledger, self._key.public, alive, now_s)
         for merge in merges:
-            await self._publish(merge)
+            # What the disk refuses now is signed again when it may have room.
+            waiting |= not await self._publish(merge)
         return waiting
 
     # -- scripts --------------------------------------------------------------------------------
 
     async def _keep_scripts(self, changed: Callable[[], trio.Event]) -> None:
-        """Fetch every script, so that none is lost when its author leaves."""
-        done: set[bytes] = set()
+        """Fetch every script, so that none is lost when its author leaves.
+
+        One that nobody has is asked for ever more rarely, and a few are fetched at once: neither
+        a hypothesis without a script nor a slow peer keeps the others waiting.
+        """
+        absent = Absent()
         while True:
             event = changed()
-            missing = False
+            now_s = trio.current_time()
             hypotheses = self._ledger.hypotheses()
-            for source in [self._ledger.root.source, *(view.body.source for view in hypotheses)]:
-                if source in done:
-                    continue
-                try:
-                    await self._materials.script(source)
-                    done.add(source)
-                except ScriptUnavailableError:
-                    missing = True
-                except StoreError as error:
-                    _log.warning("a hypothesis's script is not kept here: %s", error)
-                    missing = True
-            with trio.move_on_after(_SCRIPTS_RETRY_S if missing else 60.0):
+            wanted = {self._ledger.root.source, *(view.body.source for view in hypotheses)}
+            due = absent.due(wanted, now_s)
+            limit = trio.CapacityLimiter(_SCRIPTS_AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for source in due:
+                    nursery.start_soon(self._keep_script, source, absent, limit)
+            with trio.move_on_after(_SCRIPTS_RETRY_S if absent else _SCRIPTS_PERIOD_S):
                 await event.wait()
 
-    async def _publish(self, body: Body) -> None:
+    async def _keep_script(
+        self, source: bytes, absent: "Absent", limit: trio.CapacityLimiter
+    ) -> None:
+        async with limit:
+            try:
+                await self._materials.script(source)
+            except ScriptUnavailableError:
+                absent.failed(source, trio.current_time())
+            except StoreError as error:
+                _log.warning("a hypothesis's script is not kept here: %s", error)
+                absent.failed(source, trio.current_time())
+            else:
+                absent.found(source)
+
+    async def _publish(self, body: Body) -> bool:
+        """Publish a record of this node's; False when that has to be tried again."""
         try:
             await self._author.publish(body)
-        except StoreError as error:
+        except NodeError as error:
             _log.error("own record not stored: %s", error)
+            return False
+        return True
+
+
+class Absent:
+    """Scripts that are not here: when each is asked for again. Its truth: whether there are any."""
+
+    def __init__(self) -> None:
+        self._here: set[bytes] = set()
+        self._again: dict[bytes, tuple[float, float]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._again)
+
+    def due(self, wanted: Collection[bytes], now_s: float) -> list[bytes]:
+        """The scripts to ask for now, those that failed least first."""
+        found = [
+            (delay_s, source)
+            for source in wanted
+            if source not in self._here
+            for at_s, delay_s in [self._again.get(source, (0.0, 0.0))]
+            if at_s <= now_s
+        ]
+        return [source for _, source in sorted(found)]
+
+    def failed(self, source: bytes, now_s: float) -> None:
+        """Nobody has it."""
+        _, last_s = self._again.get(source, (0.0, _SCRIPTS_RETRY_S / 2))
+        delay_s = min(_SCRIPTS_RETRY_MAX_S, 2 * last_s)
+        self._again[source] = (now_s + delay_s, delay_s)
+
+    def found(self, source: bytes) -> None:
+        """It is here."""
+        self._here.add(source)
+        self._again.pop(source, None)

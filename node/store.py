@@ -146,10 +146,9 @@ class RecordStore:
             StoreError: It cannot.
         """
         try:
-            with self._database:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO setting VALUES ('probe', zeroblob(?))", (size_bytes,)
-                )
+            self._database.execute(
+                "INSERT OR REPLACE INTO setting VALUES ('probe', zeroblob(?))", (size_bytes,)
+            )
             self._database.execute("DELETE FROM setting WHERE name='probe'")
         except apsw.Error as error:
             raise self._translated(error, self._database) from error

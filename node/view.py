@@ -12,6 +12,7 @@ from gossip.interface import PeerInfo
 from node.activity import Activity, Work
 from node.blobs import BlobStore
 from node.conflicts import conflicts_with_head
+from node.difference import unified_lines
 from node.errors import NodeError
 from node.hypothesis_costs import HypothesisCosts
 from node.web.rows import entry_row
@@ -335,21 +336,13 @@ def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
 
 def diff(ledger: Ledger, blobs: BlobStore, item: HypothesisView) -> list[str]:
     """What a hypothesis changes in its parent's script; empty while either script is missing."""
-    import difflib
-
     entry = ledger.entries.get(item.body.parents[0])
     before = None if entry is None else blobs.read(entry.source)
     after = blobs.read(item.body.source)
     if before is None or after is None:
         return []
-    return list(
-        difflib.unified_diff(
-            before.decode(errors="replace").splitlines(),
-            after.decode(errors="replace").splitlines(),
-            "parent",
-            "child",
-            lineterm="",
-        )
+    return unified_lines(
+        before.decode(errors="replace").splitlines(), after.decode(errors="replace").splitlines()
     )
 
 

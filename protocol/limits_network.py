@@ -112,3 +112,6 @@ BLOB_TIMEOUT_S: Final = 600.0
 
 BLOB_STALL_S: Final = 20.0
 """Longest wait for one chunk of a blob."""
+
+BLOB_RATE_BYTES_PER_S: Final = 16 * 1024
+"""A peer that delivers more slowly than this is left for another: a script takes seconds."""

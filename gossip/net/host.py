@@ -27,6 +27,8 @@ from gossip.interface import NetworkConfig, PeerInfo, RecordStore, SyncReport
 from gossip.net.peers import PeerTable, ignore_ban
 from protocol.keys import SigningKey
 from protocol.limits_network import (
+    BLOB_RATE_BYTES_PER_S,
+    BLOB_STALL_S,
     BLOB_STREAMS_PER_PEER_MAX,
     BLOB_STREAMS_TOTAL_MAX,
     BLOB_TIMEOUT_S,
@@ -232,7 +234,9 @@ class Network:
 
         ask = (await self._served()).meetings.ask
         try:
-            await ask(node_id, BLOB_PROTOCOL, BLOB_TIMEOUT_S, conversation)
+            # A peer that trickles a small blob must not have the time that a corpus may take.
+            timeout_s = min(BLOB_TIMEOUT_S, BLOB_STALL_S + size_limit / BLOB_RATE_BYTES_PER_S)
+            await ask(node_id, BLOB_PROTOCOL, timeout_s, conversation)
         except BlobMismatchError as error:
             if error.resumed:
                 # Another peer may have poisoned the part; from the start, it is this one's fault.

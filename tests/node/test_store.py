@@ -120,6 +120,20 @@ def test_a_limit_on_file_sizes_is_told_as_what_it_is(tmp_path: Path) -> None:
     assert len(store) == 2
 
 
+def test_a_trial_write_tells_whether_there_is_room_and_leaves_nothing(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "records.sqlite")
+    store.append([row(1)])
+    store.probe(100_000)
+    store._database.execute("PRAGMA max_page_count=1")
+    for _ in range(2):
+        with pytest.raises(StoreFullError, match="no space left"):
+            store.probe(1_000_000)
+    store._database.execute("PRAGMA max_page_count=1000000")
+    store.probe(1_000_000)
+    assert list(store) == [row(1)[2]]
+    assert store.setting("probe") is None
+
+
 def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "records.sqlite")
     assert store._database.execute("PRAGMA journal_mode").get == "wal"
