@@ -226,24 +226,41 @@ def _evidence(entry: Entry) -> str:
     return (
         f"gain {entry.gain_micro / 1e6:+.4f} [{entry.low_micro / 1e6:+.4f},"
         f" {entry.high_micro / 1e6:+.4f}] over {entry.trials} pairs"
-        f" by {len(entry.verifiers)} verifiers; weight {entry.weight}"
+        f" by {_by_whom(entry)}; weight {entry.weight}"
     )
 
 
+def _by_whom(entry: Entry) -> str:
+    if entry.self_verified:
+        return "its author alone: self-verified"
+    resting = "" if entry.confirmed else ", on what others have not confirmed"
+    return f"{len(entry.verifiers)} verifiers{resting}"
+
+
 def _check_fork_choice(ledger: Ledger) -> list[Finding]:
-    """Read the rule a second time: at each fork the heaviest path, then the lowest id."""
+    """Read the rule a second time: at each fork the heaviest path, then the lowest id.
+
+    What others have not confirmed only decides where confirmed weight leaves a choice.
+    """
     entries = ledger.entries
     path = [entry.id for entry in ledger.lineage()]
-    weights: dict[bytes, int] = {}
+    # Confirmed weight first, then whether anything confirmed is there, then what is not confirmed.
+    weights: dict[bytes, tuple[int, bool, int]] = {}
     for entry in sorted(entries.values(), key=lambda item: -item.depth):
         below = [weights[item.id] for item in entries.values() if entry.id in item.parents[:1]]
-        weights[entry.id] = entry.weight + max(below, default=0)
+        confirmed, _, unconfirmed = max(below, default=(0, False, 0))
+        weights[entry.id] = (
+            confirmed + entry.weight * entry.confirmed,
+            entry.confirmed,
+            unconfirmed + entry.weight * (not entry.confirmed),
+        )
     here = ledger.root.id
     found = [here]
     forks = 0
     while children := [item for item in entries.values() if here in item.parents[:1]]:
         forks += len(children) > 1
-        here = min(children, key=lambda item: (-weights[item.id], item.id)).id
+        heaviest = max(weights[item.id] for item in children)
+        here = min(item.id for item in children if weights[item.id] == heaviest)
         found.append(here)
     if found != path:
         return [Finding(False, f"fork choice picks {here.hex()[:16]}, not {path[-1].hex()[:16]}")]

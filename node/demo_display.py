@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.demo import DemoNode, DemoResult
-from node.words import verdict_word
+from node.words import SELF_VERIFIED, verdict_word
 
 _HYPOTHESES_SHOWN: Final = 9
 _STATUS_STYLES: Final = {
@@ -188,7 +188,7 @@ def lineage_table(
         value = entry["val_bpb"]
         table.add_row(
             entry["id"][:8],
-            Text(entry["title"]),
+            Text(entry["title"] + (f" ({SELF_VERIFIED})" if entry["self_verified"] else "")),
             "–" if value is None else f"{value:.4f}",
             format_gain(entry["gain"]),
             Text(name(entry["author"])),

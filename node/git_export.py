@@ -219,9 +219,10 @@ def _evidence(entry: Entry, ledger: Ledger) -> str:
         if low is None or high is None
         else f", 95 % within {low / 1e6:+.6f} .. {high / 1e6:+.6f}"
     )
+    by = "its author alone" if entry.self_verified else f"{len(entry.verifiers)} verifiers"
     return (
         f"Gain in {metric.name}: {entry.gain_micro / 1e6:+.6f} {metric.unit}{interval},"
-        f"\nover {entry.trials} pairs by {len(entry.verifiers)} verifiers."
+        f"\nover {entry.trials} pairs by {by}."
     )
 
 
@@ -238,7 +239,8 @@ def _trailers(entry: Entry, body: Hypothesis, ledger: Ledger) -> list[tuple[str,
         trailers.append(("Swarm-Gain", f"{entry.gain_micro / 1e6:+.6f}"))
     if entry.metric_micro is not None:
         trailers.append(("Swarm-Metric", f"{entry.metric_micro / 1e6:.6f}"))
-    trailers.extend(("Verified-By", _person(verifier)) for verifier in entry.verifiers)
+    verified = "Self-Verified-By" if entry.self_verified else "Verified-By"
+    trailers.extend((verified, _person(verifier)) for verifier in entry.verifiers)
     return [*trailers, ("Swarm-Id", ledger.swarm.hex())]
 
 

@@ -174,7 +174,8 @@ class Researcher:
             self._tools.activity.spent(state, trio.current_time() - started_s)
 
     def _next_verification(self, *, quiet: bool = False) -> VerificationTask | None:
-        if not self._share_allows():
+        """A pair to run; the share of time only matters while there is something else to do."""
+        if not (quiet or self._share_allows()):
             return None
         now_s = trio.current_time()
         unusable = {item for item, (until_s, _) in self._unusable.items() if until_s > now_s}

@@ -16,6 +16,7 @@ from node.difference import unified_lines
 from node.errors import NodeError
 from node.hypothesis_costs import HypothesisCosts
 from node.web.rows import entry_row
+from node.words import standing_reason
 from swarm.hypotheses import HypothesisView
 from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
@@ -75,6 +76,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
             "val_bpb": _unit(head.metric_micro),
             "title": head.title,
             "merged_ms": head.merged_ms,
+            "confirmed": head.confirmed,
         },
         "baseline_val_bpb": _unit(baseline_micro),
         "records": len(ledger),
@@ -82,6 +84,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
         "hypotheses": _counts(ledger),
         "members": len(ledger.members),
         "members_needed": genesis.policy.members_min,
+        "self_verified_allowed": genesis.policy.self_verified,
         "merges": head.depth,
         "rolled_back": rolled_back(ledger),
         "peers": [] if running is None else [_peer(peer) for peer in running.peers],
@@ -95,7 +98,7 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
 def _counts(ledger: Ledger) -> dict[str, int]:
     counts = dict.fromkeys(
         ("proposed", "verified", "refuted", "parked", "undecided", "screened_out", "crashed",
-         "stale", "duplicate"),
+         "stale", "duplicate", "self_verified"),
         0,
     )  # fmt: skip
     sources: set[tuple[bytes, bytes]] = set()
@@ -105,6 +108,9 @@ def _counts(ledger: Ledger) -> dict[str, int]:
         if key in sources:
             counts["duplicate"] += 1
         sources.add(key)
+        if item.self_verified:
+            counts["self_verified"] += 1
+            continue
         word = {"merged": "verified", "claimed": "undecided", "proposed": "undecided"}.get(
             item.status, item.status
         )
@@ -157,6 +163,7 @@ def lineage(ledger: Ledger) -> list[dict[str, Any]]:
             "merged_ms": row.merged_ms,
             "trials": row.trials,
             "verifiers": [verifier.hex() for verifier in row.verifiers],
+            "self_verified": row.self_verified,
             "source": row.source.hex(),
             "transfer": transfers.get(row.id, []),
         }
@@ -253,7 +260,7 @@ def snapshot(ledger: Ledger, running: Running) -> dict[str, Any]:
 
 
 def _hypothesis(item: HypothesisView) -> dict[str, Any]:
-    verdict = item.verdict
+    verdict = item.standing
     return {
         "id": item.id.hex(),
         "title": item.body.title,
@@ -266,7 +273,8 @@ def _hypothesis(item: HypothesisView) -> dict[str, Any]:
         "gain_high": _unit(verdict.high_micro),
         "pairs": verdict.pairs,
         "evidence": verdict.evidence_milli / 1000,
-        "reason": verdict.reason,
+        "reason": standing_reason(verdict.reason, self_verified=item.self_verified),
+        "self_verified": item.self_verified,
     }
 
 

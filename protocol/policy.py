@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol import limits
-from protocol.schema import Int, OneOf, wire
+from protocol.schema import Bool, Int, OneOf, wire
 
 PERMILLE: Final = 1000
 
@@ -29,6 +29,8 @@ class Policy:
         verify_share_permille: Most of a node's time that goes to verifying others' hypotheses.
         recheck_permille: Chance that a node re-runs a new head before it builds on it.
         lease_s: Silence after which the next verifier is asked. Schedules work, decides nothing.
+        self_verified: Whether an author without verifiers may go on from its own verification.
+            Such an entry is marked, outweighs no verified one, and waits for others to confirm it.
     """
 
     alpha_ppm: int = wire(Int(1, 100_000))
@@ -44,6 +46,7 @@ class Policy:
     verify_share_permille: int = wire(Int(0, PERMILLE))
     recheck_permille: int = wire(Int(0, PERMILLE))
     lease_s: int = wire(Int(10, 7 * 24 * 3600))
+    self_verified: bool = wire(Bool())
 
     @property
     def verifiers_needed(self) -> int:
@@ -70,6 +73,7 @@ DEMO: Final = Policy(
     verify_share_permille=800,
     recheck_permille=0,
     lease_s=120,
+    self_verified=False,
 )
 """Members are trusted not to lie; everything is still verified by two others. Three members."""
 
@@ -85,5 +89,8 @@ LAB: Final = replace(
 )
 """Two liars of seven verifiers can decide nothing. Six members at least."""
 
-POLICIES: Final = {"demo": DEMO, "lab": LAB}
+SOLO: Final = replace(DEMO, min_verifiers=1, self_verified=True)
+"""One node may work alone; what it found is confirmed as soon as another member joins."""
+
+POLICIES: Final = {"demo": DEMO, "lab": LAB, "solo": SOLO}
 """Policies that `swarm-node init --policy` knows by name."""

@@ -1,7 +1,7 @@
 """One hypothesis's file: its trials, its merges and what has been concluded from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from protocol.records import Hypothesis, Metric, Purpose, Record, Trial
@@ -49,6 +49,8 @@ class Case:
         entry: The entry that it yields.
         depth: Depth of the entry that it changes.
         verdict: What the trials filed so far add up to; renewed by `renew`.
+        own: What the author's own verification adds up to, where the policy asks for it: never
+            part of the verdict.
         parent_runs: What they say about the parent, where that is the genesis script: every other
             entry has a verdict with its own metric.
     """
@@ -58,6 +60,7 @@ class Case:
     entry: bytes
     depth: int
     verdict: Verdict
+    own: Verdict | None = None
     parent_runs: ParentRuns = field(default_factory=ParentRuns)
     merges: dict[bytes, Record] = field(default_factory=dict)
     _trials: dict[tuple[Purpose, bytes, int], Record] = field(default_factory=dict)
@@ -86,8 +89,36 @@ class Case:
         convicted = {key for key in by_verifier if membership.is_member(key, self.depth)} & voided
         liars = max(0, policy.liars - len(convicted))
         self.verdict = conclude(pairs, policy, liars)
+        self.own = self._conclude_own(by_verifier, membership, voided, metric)
         if self.depth == 0:
             self.parent_runs = self._sum_parent_runs(membership, voided)
+
+    def _conclude_own(
+        self,
+        by_verifier: Mapping[bytes, TrialsByPair],
+        membership: Membership,
+        voided: set[bytes],
+        metric: Metric,
+    ) -> Verdict | None:
+        """What the author's own pairs add up to: one verifier, whom nobody leaves out."""
+        author = self.record.author
+        allowed = membership.policy.self_verified and membership.is_member(author, self.depth)
+        if not allowed or author in voided or author not in by_verifier:
+            return None
+        policy = replace(membership.policy, min_verifiers=1)
+        mine = {author: by_verifier[author]}
+        pairs = counted_pairs(self.record.id, mine, metric=metric, policy=policy)
+        return conclude(pairs, policy, liars=0)
+
+    @property
+    def self_verified(self) -> bool:
+        """Whether its author's verification stands, which others neither confirmed nor doubted.
+
+        The first pairs of others that show no gain are enough to doubt it.
+        """
+        if self.own is None or self.own.status != "verified" or self.verdict.status != "undecided":
+            return False
+        return not self.verdict.trials or (self.verdict.gain_micro or 0) > 0
 
     def would_count(
         self, verifier: bytes, pair: int, membership: Membership, voided: set[bytes]
@@ -112,9 +143,14 @@ class Case:
             if key not in out and membership.is_member(key, self.depth)
         }
 
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether a member may merge it."""
+        return self.verdict.status == "verified" or self.self_verified
+
     def candidate(self, membership: Membership) -> Candidate | None:
-        """The entry that this becomes: verified, and merged by a member."""
-        if self.verdict.status != "verified":
+        """The entry that this becomes: verified or self-verified, and merged by a member."""
+        if not self.is_mergeable:
             return None
         merges = [
             identity
@@ -123,7 +159,18 @@ class Case:
         ]
         if not merges:
             return None
-        return Candidate(self.record, self.body, self.entry, self.verdict, self.merges[min(merges)])
+        verdict = self.verdict
+        if self.self_verified:
+            assert self.own is not None
+            verdict = self.own
+        return Candidate(
+            record=self.record,
+            body=self.body,
+            entry=self.entry,
+            verdict=verdict,
+            self_verified=self.self_verified,
+            merge=self.merges[min(merges)],
+        )
 
     def next_pair(self, verifier: bytes) -> int:
         """Number of the next pair that a verifier would run."""
@@ -150,6 +197,8 @@ class Case:
             entry_id=self.entry,
             screening=self._screening,
             verdict=self.verdict,
+            own=self.own,
+            self_verified=self.self_verified,
             status=status_of(self._screening, self.verdict, merged=merged, on_head=on_head),
             trials=tuple(self._records[identity] for identity in sorted(self._records)),
         )

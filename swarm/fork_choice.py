@@ -9,6 +9,7 @@ This file knows ids, a tree and weights.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 
 def entry_weight(low_micro: int, tau_micro: int) -> int:
@@ -17,25 +18,36 @@ def entry_weight(low_micro: int, tau_micro: int) -> int:
 
 
 def heaviest_path(
-    root: bytes, children: Mapping[bytes, Sequence[bytes]], weights: Mapping[bytes, int]
+    root: bytes,
+    children: Mapping[bytes, Sequence[bytes]],
+    weights: Mapping[bytes, int],
+    unconfirmed: AbstractSet[bytes] = frozenset(),
 ) -> list[bytes]:
     """The chosen path from the root to the head, both included.
+
+    What others have not confirmed weighs apart: it only decides between paths that confirmed
+    entries leave equal, and a confirmed entry comes before any number of unconfirmed ones.
 
     Args:
         root: Id of the root entry.
         children: Ids of an entry's children by its id; the tree must be finite and acyclic.
         weights: Weight of every entry but the root.
+        unconfirmed: Entries that are only self-verified, and all that is built on them.
     """
     order = [root]
     for entry in order:  # The list grows while it is read: breadth first, without recursion.
         order.extend(children.get(entry, ()))
     best: dict[bytes, bytes] = {}
-    heaviest: dict[bytes, int] = {}
+    heaviest: dict[bytes, tuple[int, bool, int]] = {}
     for entry in reversed(order):
-        heaviest[entry] = weights.get(entry, 0)
-        if candidates := children.get(entry, ()):
-            best[entry] = min(candidates, key=lambda child: (-heaviest[child], child))
-            heaviest[entry] += heaviest[best[entry]]
+        weight = weights.get(entry, 0)
+        confirmed = entry not in unconfirmed
+        heaviest[entry] = (weight, True, 0) if confirmed else (0, False, weight)
+        if candidates := sorted(children.get(entry, ())):
+            best[entry] = max(candidates, key=lambda child: heaviest[child])
+            below = heaviest[best[entry]]
+            mine = heaviest[entry]
+            heaviest[entry] = (mine[0] + below[0], confirmed, mine[2] + below[2])
     path = [root]
     while path[-1] in best:
         path.append(best[path[-1]])

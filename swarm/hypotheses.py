@@ -54,6 +54,9 @@ class HypothesisView:
         entry_id: The entry that it yields when merged.
         screening: What its author's own trials say.
         verdict: What the counted trials add up to.
+        own: What its author's own verification adds up to; None without any, or where the policy
+            does not ask for it.
+        self_verified: Whether that stands, and others have neither confirmed nor doubted it.
         status: Where it stands.
         trials: Every trial of it, by id.
     """
@@ -65,8 +68,15 @@ class HypothesisView:
     entry_id: bytes
     screening: Screening
     verdict: Verdict
+    own: Verdict | None
+    self_verified: bool
     status: HypothesisStatus
     trials: tuple[Record, ...]
+
+    @property
+    def standing(self) -> Verdict:
+        """The verdict that it stands on: its author's own while it is self-verified."""
+        return self.own if self.self_verified and self.own is not None else self.verdict
 
     @property
     def screened_gain_micro(self) -> int | None:

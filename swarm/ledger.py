@@ -66,7 +66,7 @@ class Ledger:
         self._waiting = Waiting()
         self._digest: bytes | None = None
         self._root_runs = ParentRuns()
-        self._verified: set[bytes] = set()
+        self._mergeable: set[bytes] = set()
         self._candidates: dict[bytes, Candidate] = {}
         self._entries: dict[bytes, Entry] = {}
         self._path: list[bytes] = []
@@ -173,10 +173,10 @@ class Ledger:
                 events.append(VerdictChanged(identity, before, after))
             if case.body.parents[0] == self._root_id:
                 root_runs = root_runs.plus(case.parent_runs).plus(runs_before, sign=-1)
-            if after == "verified":
-                self._verified.add(identity)
+            if case.is_mergeable:
+                self._mergeable.add(identity)
             else:
-                self._verified.discard(identity)
+                self._mergeable.discard(identity)
             candidate = case.candidate(self.membership)
             if candidate != self._candidates.get(identity):
                 lineage_changed = True
@@ -255,9 +255,21 @@ class Ledger:
         """The entries from the root to the head."""
         return [self._entries[identity] for identity in self._path]
 
+    def is_on_path(self, entry: bytes) -> bool:
+        """Whether the head is this entry or descends from it by first parents."""
+        return entry in self._path
+
     def hypotheses(self) -> Iterator[HypothesisView]:
         """Every hypothesis, in no order that means anything."""
         return (self._view(case) for case in self._cases.values())
+
+    def self_verified(self) -> list[HypothesisView]:
+        """What is an entry on its author's verification alone, or would be if its parents were."""
+        return [
+            self._view(self._cases[identity])
+            for identity, candidate in self._candidates.items()
+            if candidate.self_verified
+        ]
 
     def hypotheses_on(self, entry: bytes) -> Iterator[HypothesisView]:
         """Every hypothesis that changes an entry: few, where all would be many."""
@@ -281,10 +293,10 @@ class Ledger:
         )
 
     def pending_merges(self) -> list[HypothesisView]:
-        """Verified hypotheses on entries of the lineage that no member has merged yet."""
+        """What is verified, or self-verified, on entries and that no member has merged yet."""
         return [
             self._view(self._cases[identity])
-            for identity in sorted(self._verified - self._candidates.keys())
+            for identity in sorted(self._mergeable - self._candidates.keys())
             if all(parent in self._entries for parent in self._cases[identity].body.parents)
         ]
 

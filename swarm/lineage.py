@@ -28,6 +28,8 @@ class Entry:
         trials: Number of counted pairs.
         merged_ms: When the canonical merge record says that it was merged.
         weight: What fork choice counts.
+        self_verified: Whether only its own author verified it so far.
+        confirmed: Whether it and everything that it is built on is verified by others.
     """
 
     id: bytes
@@ -45,17 +47,20 @@ class Entry:
     trials: int
     merged_ms: int
     weight: int
+    self_verified: bool = False
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A hypothesis that is verified and merged: an entry, if its parents are entries.
+    """A hypothesis that is merged, verified or self-verified: an entry, if its parents are entries.
 
     Attributes:
         record: The hypothesis.
         body: Its content.
         entry: The entry id that it yields.
-        verdict: What its trials add up to.
+        verdict: What its trials add up to: others' where they verify it, else its author's.
+        self_verified: Whether it is its author's.
         merge: Its canonical merge record: the one with the lowest id.
     """
 
@@ -63,6 +68,7 @@ class Candidate:
     body: Hypothesis
     entry: bytes
     verdict: Verdict
+    self_verified: bool
     merge: Record
 
 
@@ -72,12 +78,12 @@ def build_entries(
     """All entries that hang together with the root, by id.
 
     Several hypotheses may yield one entry; the one whose merge record has the lowest id stands for
-    it, so that every order of arrival builds the same tree.
+    it, verified ones first, so that every order of arrival builds the same tree.
     """
     chosen: dict[bytes, Candidate] = {}
     for candidate in candidates:
         rival = chosen.get(candidate.entry)
-        if rival is None or candidate.merge.id < rival.merge.id:
+        if rival is None or _rank(candidate) < _rank(rival):
             chosen[candidate.entry] = candidate
     entries = {root.id: root}
     waiting = list(chosen.values())
@@ -86,12 +92,17 @@ def build_entries(
         if not ready:
             break
         for item in ready:
-            entries[item.entry] = _entry(item, entries[item.body.parents[0]], tau_micro)
+            parents = [entries[parent] for parent in item.body.parents]
+            entries[item.entry] = _entry(item, parents, tau_micro)
         waiting = [item for item in waiting if item.entry not in entries]
     return entries
 
 
-def _entry(candidate: Candidate, parent: Entry, tau_micro: int) -> Entry:
+def _rank(candidate: Candidate) -> tuple[bool, bytes]:
+    return candidate.self_verified, candidate.merge.id
+
+
+def _entry(candidate: Candidate, parents: Sequence[Entry], tau_micro: int) -> Entry:
     verdict = candidate.verdict
     low_micro = verdict.low_micro
     return Entry(
@@ -99,7 +110,7 @@ def _entry(candidate: Candidate, parent: Entry, tau_micro: int) -> Entry:
         parents=candidate.body.parents,
         hypothesis=candidate.record.id,
         source=candidate.body.source,
-        depth=parent.depth + 1,
+        depth=parents[0].depth + 1,
         title=candidate.body.title,
         author=candidate.record.author,
         metric_micro=verdict.metric_micro,
@@ -110,6 +121,8 @@ def _entry(candidate: Candidate, parent: Entry, tau_micro: int) -> Entry:
         trials=verdict.pairs,
         merged_ms=candidate.merge.created_ms,
         weight=0 if low_micro is None else entry_weight(low_micro, tau_micro),
+        self_verified=candidate.self_verified,
+        confirmed=not candidate.self_verified and all(parent.confirmed for parent in parents),
     )
 
 
@@ -120,4 +133,5 @@ def chosen_path(root: bytes, entries: Mapping[bytes, Entry]) -> list[bytes]:
         if entry.parents and entry.id != root:
             children.setdefault(entry.parents[0], []).append(entry.id)
     weights = {entry.id: entry.weight for entry in entries.values()}
-    return heaviest_path(root, children, weights)
+    unconfirmed = {entry.id for entry in entries.values() if not entry.confirmed}
+    return heaviest_path(root, children, weights, unconfirmed)

@@ -69,8 +69,8 @@ def experiences(ledger: Ledger) -> list[Experience]:
             status=_WORDS[item.status],
             gain_micro=(
                 item.screened_gain_micro
-                if item.verdict.gain_micro is None
-                else item.verdict.gain_micro
+                if item.standing.gain_micro is None
+                else item.standing.gain_micro
             ),
             rationale=item.body.rationale,
         )

@@ -10,7 +10,8 @@ Two kinds of work, in this order:
 1. *Groups* of verified siblings: merged entries that hang on the head's ancestry and are not part
    of it. All are tried at once; a group that fails is split into halves, down to single siblings.
 2. *Rebases*: other hypotheses whose parent is not the head, verified ones first, then those whose
-   screening was promising and that nobody decided while their parent was the head.
+   screening was promising and that nobody decided while their parent was the head, and last those
+   that were parked there: gains are not additive, and what gave nothing on one head may on another.
 
 This file decides what and in which order, from the ledger alone. It refuses to know scripts, how
 they are merged and whether the result was tried: the caller says so (`Outcome`). What was rejected
@@ -106,15 +107,15 @@ def _ancestry(ledger: Ledger) -> set[bytes]:
 
 def _is_worth_bringing(item: HypothesisView) -> bool:
     return item.verdict.status == "verified" or (
-        item.status == "stale" and item.screening.promising
+        item.status in {"stale", "parked"} and item.screening.promising
     )
 
 
-def _promise(item: HypothesisView) -> tuple[bool, int, bytes]:
-    """Verified first, then by gain."""
+def _promise(item: HypothesisView) -> tuple[int, int, bytes]:
+    """Verified first, then by gain; what others' pairs spoke against comes last."""
     verified = item.verdict.status == "verified"
     gain_micro = item.verdict.gain_micro if verified else item.screened_gain_micro
-    return not verified, -(gain_micro or 0), item.id
+    return 2 * (item.status == "parked") + (not verified), -(gain_micro or 0), item.id
 
 
 def next_group(siblings: Group, outcomes: Mapping[Group, Outcome]) -> Group | None:

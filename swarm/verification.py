@@ -8,6 +8,10 @@ who takes over is counted, no hypothesis waits for a peer that has left.
 Leases run by this node's own monotonic clock, from when it noticed what a verifier showed last: the
 times that records name are their authors' word, and nobody is excused until a year that it made up.
 
+Where the policy allows it, an author that no verifiers are there for verifies its own hypothesis
+(`swarm.case`), and goes on from there. What is only self-verified is the first thing that others
+verify, from the root on, since everything else is built on it.
+
 Liveness is an argument and only chooses who works: no verdict depends on what is decided here.
 """
 
@@ -97,31 +101,54 @@ def next_verification(
     """
     if not ledger.is_member(me):
         return None
-    tau_micro = ledger.policy.tau_micro
     wanted = [
         item
-        for item in ledger.hypotheses_on(ledger.head.id)
-        if (item.status in WAITING_FOR_WORK or (quiet and _is_resumable(ledger, item)))
+        for item in (*ledger.hypotheses_on(ledger.head.id), *ledger.self_verified())
+        if (wants_pairs(ledger, item) or (quiet and _is_resumable(ledger, item)))
         and item.screening.promising
     ]
     leases.notice((item.id for item in wanted), now_s)
+    alone = _is_alone(ledger, me, alive)
     mine = [
         item
         for item in wanted
-        if item.author != me
+        if (item.author != me or (alone and wants_own_pairs(ledger, item)))
         and item.id not in unusable
         and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
     ]
-    mine.sort(key=lambda item: _order(item, tau_micro))
+    mine.sort(key=lambda item: _order(ledger, item))
     for item in mine:
         pair = ledger.next_pair(item.id, me)
         while (item.id, pair) in running:
             pair += 1
+        if item.author == me:
+            if pair < ledger.policy.cap_pairs:
+                return VerificationTask(item.id, pair)
+            continue
         if not ledger.would_count(item.id, me, pair):
             continue
         if me in choose_verifiers(ledger, item, me=me, alive=alive, leases=leases, now_s=now_s):
             return VerificationTask(item.id, pair, resumed=item.status == "parked")
     return None
+
+
+def wants_pairs(ledger: Ledger, item: HypothesisView) -> bool:
+    """Whether others than its author should verify a hypothesis now."""
+    if item.self_verified:
+        return item.body.parents[0] in ledger.entries
+    return item.status in WAITING_FOR_WORK
+
+
+def wants_own_pairs(ledger: Ledger, item: HypothesisView) -> bool:
+    """Whether its author, when nobody else is there, should verify a hypothesis itself."""
+    open_still = item.own is None or item.own.status == "undecided"
+    return ledger.policy.self_verified and item.status in WAITING_FOR_WORK and open_still
+
+
+def _is_alone(ledger: Ledger, me: bytes, alive: frozenset[bytes]) -> bool:
+    """Whether too few others are there for anything to be verified."""
+    others = {key for key in alive if key != me and ledger.is_member(key)}
+    return len(others) < ledger.policy.verifiers_needed
 
 
 def _is_resumable(ledger: Ledger, item: HypothesisView) -> bool:
@@ -136,15 +163,18 @@ def _is_resumable(ledger: Ledger, item: HypothesisView) -> bool:
     return high_micro is None or high_micro >= ledger.policy.tau_micro
 
 
-def _order(item: HypothesisView, tau_micro: int) -> tuple[bool, int, int, bytes]:
+def _order(ledger: Ledger, item: HypothesisView) -> tuple[int, int, int, bytes]:
     """Sort key of what is verified first: the larger gain by powers of two, then the older claim.
 
     It must be the same for all members and stay so while they work, else two verifiers each finish
     a hypothesis that needs both. So a claim overtakes one that was begun only when it promises a
-    multiple, and what a member has done itself does not count. What is parked comes last.
+    multiple, and what a member has done itself does not count. Before all that comes what the head
+    is built on and nobody has confirmed, after it what is parked.
     """
-    size = ((item.screening.gain_micro or 0) // tau_micro).bit_length()
-    return item.status == "parked", -size, item.created_ms, item.id
+    size = ((item.screening.gain_micro or 0) // ledger.policy.tau_micro).bit_length()
+    if item.self_verified and ledger.is_on_path(item.entry_id):
+        return -1, ledger.entries[item.entry_id].depth, item.created_ms, item.id
+    return int(item.status == "parked"), -size, item.created_ms, item.id
 
 
 def choose_verifiers(
@@ -182,7 +212,10 @@ def is_wanted(ledger: Ledger, me: bytes, task: VerificationTask) -> bool:
     if not ledger.is_member(me):
         return False
     item = ledger.hypothesis(task.hypothesis)
-    waits = item.status in WAITING_FOR_WORK or (task.resumed and _is_resumable(ledger, item))
+    if item.author == me:
+        waits = wants_own_pairs(ledger, item)
+    else:
+        waits = wants_pairs(ledger, item) or (task.resumed and _is_resumable(ledger, item))
     return waits and ledger.next_pair(task.hypothesis, me) <= task.pair
 
 

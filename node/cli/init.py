@@ -14,11 +14,12 @@ from node.cli.options import Home, find_task, home_option, json_option, print_js
 @click.option("--tier", default="smoke", show_default=True, help="The task's tier.")
 @click.option(
     "--policy",
-    type=click.Choice(["demo", "lab"]),
+    type=click.Choice(["demo", "lab", "solo"]),
     default="demo",
     show_default=True,
     help="The rules of evidence: `demo` for three members or more who trust each other, `lab` for"
-    " six or more, of whom two may lie.",
+    " six or more, of whom two may lie; `solo` for one node that may work alone, until others"
+    " join and confirm.",
 )
 @click.option(
     "--tau-micro", type=click.IntRange(1, 10**9), metavar="N",
@@ -54,5 +55,6 @@ def init(
     else:
         click.echo(f"founded swarm {name} ({genesis.id.hex()}) in {home.root}")
         needed = POLICIES[policy].members_min
-        click.echo(f"under policy {policy} a merge takes {needed} members", err=True)
+        alone = "; alone it is marked self-verified" if rules.self_verified else ""
+        click.echo(f"under policy {policy} a merge takes {needed} members{alone}", err=True)
         click.echo("start it with: swarm-node join --home " + str(home.root), err=True)

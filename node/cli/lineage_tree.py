@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from node.cli.table import Cell, Column, Tone, ago, gain_text, value_text
+from node.words import SELF_VERIFIED
 
 Entry: TypeAlias = Mapping[str, Any]
 
@@ -80,6 +81,8 @@ def _row(drawn: str, entry: Entry, now_ms: int) -> list[Cell]:
     root = not entry["parents"]
     further = "".join(f" + {parent[:_ID_DIGITS]}" for parent in entry["parents"][1:])
     title = "the genesis" if root else f"{entry['title']}{further}"
+    if entry["self_verified"]:
+        title += f" ({SELF_VERIFIED})"
     gain: Tone = "good" if lit else "quiet"
     return [
         Cell(drawn, "good" if lit else "quiet"),

@@ -84,21 +84,24 @@ def _print(value: dict[str, Any]) -> None:
 def _fields(value: dict[str, Any]) -> list[tuple[str, str | Cell | Sequence[Cell]]]:
     from node import clock
     from node.cli.transfer_text import transfer_text
-    from node.words import verdict_word
+    from node.words import SELF_VERIFIED, verdict_word
 
     word = verdict_word(value["status"], value["scorer"]).replace("_", " ")
+    if value["self_verified"]:
+        word = SELF_VERIFIED
     status = [Cell(word, STATUS_TONES.get(value["status"], "plain"))]
     if value["reason"]:
         status.append(Cell(f"  {value['reason']}", "quiet"))
     fields: list[tuple[str, str | Cell | Sequence[Cell]]] = [("status", status)]
     if value["gain"] is not None:
         gain = gain_text(value["gain"], value["gain_low"], value["gain_high"])
+        by = "its author" if value["self_verified"] else "others"
         fields.append(
             (
                 "gain",
                 [
                     Cell(gain, "good" if value["gain"] > 0 else "bad"),
-                    Cell(f"  over {value['pairs']} pairs by others", "quiet"),
+                    Cell(f"  over {value['pairs']} pairs by {by}", "quiet"),
                 ],
             )
         )

@@ -103,8 +103,11 @@ def _members(value: dict[str, Any]) -> list[Cell]:
     cells = [Cell(f"{value['members']}, admission {value['admission']}")]
     if value["members"] < value["members_needed"]:
         needed = value["members_needed"]
-        cells.append(Cell(f"; a merge takes {needed}, so let others join: swarm-node invite",
-                          "warn"))  # fmt: skip
+        cells.append(
+            Cell(f"; until there are {needed}, what it finds is self-verified", "quiet")
+            if value["self_verified_allowed"]
+            else Cell(f"; a merge takes {needed}, so let others join: swarm-node invite", "warn")
+        )
     return cells
 
 

@@ -20,6 +20,7 @@ _COLUMN_TYPES: Final[dict[str, dict[str, Any]]] = {
     "status": {"type": "string"},
     "pairs": {"type": "integer"},
     "verifiers": {"type": "integer"},
+    "self_verified": {"type": "boolean"},
     "category": {"type": "string"},
     "proposer": {"type": "string"},
     "device": {"type": "string"},

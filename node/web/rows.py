@@ -25,6 +25,7 @@ POINT_COLUMNS: Final = (
     "id", "title", "author", "parent", "entry", "status", "val_bpb", "gain", "gain_low",
     "gain_high", "screened_gain", "pairs", "verifiers", "category", "proposer", "device",
     "cpu_s", "memory_gb", "created_ms", "claimed_ms", "verifying_ms", "decided_ms", "merged_ms",
+    "self_verified",
 )  # fmt: skip
 """What a hypothesis's row holds, in the order of the columns of `/api/v1/points`."""
 
@@ -62,7 +63,7 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         item: The hypothesis.
         merged_ms: When it was merged; None when it was not.
     """
-    verdict = item.verdict
+    verdict = item.standing
     trials = [(record, record.body) for record in item.trials if isinstance(record.body, Trial)]
     screens = [(record, body) for record, body in trials if body.purpose == "screen"]
     verifying = [body.child.metric_micro for _, body in trials if body.purpose == "verify"]
@@ -107,6 +108,7 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         ),
         "decided_ms": decided_ms,
         "merged_ms": merged_ms,
+        "self_verified": item.self_verified,
     }
     return Facts(
         row=row,
@@ -114,7 +116,11 @@ def hypothesis_facts(item: HypothesisView, merged_ms: int | None) -> Facts:
         trials=len(trials),
         freedom=max(0, len(measured) - 1),
         squares=sum((value - mean) ** 2 for value in measured),
-        verified_by=tuple(record.author.hex() for record, _ in trials if record.id in counted),
+        verified_by=tuple(
+            record.author.hex()
+            for record, _ in trials
+            if record.id in counted and record.author != item.author
+        ),
     )
 
 
@@ -144,6 +150,7 @@ def entry_row(entry: Entry, *, on_path: bool, transfer: Sequence[Row] = ()) -> R
         "merged_ms": entry.merged_ms,
         "trials": entry.trials,
         "verifiers": [verifier.hex() for verifier in entry.verifiers],
+        "self_verified": entry.self_verified,
         "source": entry.source.hex(),
         "transfer": list(transfer),
     }

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -257,6 +257,15 @@ class FakeNode:
                 return
         raise BlobUnavailableError("nobody has it")
 
+    async def run_late(self, begin: trio.Event) -> None:
+        """Wait, then run, and hear what there is as reconciliation would bring it."""
+        await begin.wait()
+        self.online = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run)
+            for envelope in list(self.wire.nodes[0].store):
+                await self.intake.submit(envelope)
+
     async def run(self, *, task_status: object = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.intake.run)
@@ -291,9 +300,14 @@ async def fake_swarm(
     subject: Subject | None = None,
     *,
     workers: int = 1,
+    late: Mapping[int, trio.Event] | None = None,
 ) -> AsyncIterator[list[FakeNode]]:
-    """Run one node a proposer, each with so many workers."""
+    """Run one node a proposer, each with so many workers.
+
+    Those that come late hear of the records of the first when their event is set.
+    """
     subject = subject or Subject()
+    late = late or {}
     genesis, _ = found(policy, subject)
     wire = FakeWire()
     wire.nodes = [
@@ -302,8 +316,12 @@ async def fake_swarm(
     ]
     async with trio.open_nursery() as nursery:
         wire.nursery = nursery
-        for node in wire.nodes:
-            nursery.start_soon(node.run)
+        for number, node in enumerate(wire.nodes):
+            if number in late:
+                node.online = False
+                nursery.start_soon(node.run_late, late[number])
+            else:
+                nursery.start_soon(node.run)
         yield wire.nodes
         nursery.cancel_scope.cancel()
     for node in wire.nodes:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -19,7 +19,7 @@ from node.errors import NodeError
 from node.resting import Readings, RestRules
 from node.steering import Steering
 from protocol.notices import Claim
-from protocol.policy import DEMO
+from protocol.policy import DEMO, SOLO
 from protocol.records import Hypothesis, Origin, Trial
 from tests.node.fakes import (
     FakeNode,
@@ -28,6 +28,9 @@ from tests.node.fakes import (
     script,
     until,
 )
+
+if TYPE_CHECKING:
+    from node.agent.proposal import Proposer
 
 BIG = 300_000
 SECRET = b"s" * 32
@@ -414,5 +417,24 @@ def test_wishes_that_come_early_are_kept_and_the_machine_has_its_own_say(tmp_pat
             assert steering.leaving
             with pytest.raises(NodeError, match="finishing"):
                 await methods["pause"]({})
+
+    virtually(test)
+
+
+def test_a_lone_node_goes_on_by_itself_and_a_joiner_confirms_what_it_found(tmp_path: Path) -> None:
+    async def test() -> None:
+        absent = trio.Event()
+        proposers: list[Proposer | None] = [ListedProposer([BIG, 1, BIG // 2]), None]
+        async with fake_swarm(tmp_path, proposers, policy=SOLO, late={1: absent}) as nodes:
+            ledger = nodes[0].intake.ledger
+            await until(lambda: ledger.head.depth == 2)
+            assert all(entry.self_verified for entry in ledger.lineage()[1:])
+            assert not ledger.head.confirmed
+            absent.set()
+            await until(lambda: nodes[0].intake.ledger.head.confirmed)
+            for node in nodes:
+                assert [entry.verifiers for entry in node.intake.ledger.lineage()[1:]] == [
+                    (nodes[1].key.public,)
+                ] * 2
 
     virtually(test)

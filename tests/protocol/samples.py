@@ -46,6 +46,7 @@ POLICY: Final = Policy(
     admit_depth_max=2,
     verify_share_permille=800,
     recheck_permille=0,
+    self_verified=False,
     lease_s=120,
 )
 """Fixed here, so that a change of the named policies leaves the vectors alone."""

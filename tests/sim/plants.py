@@ -212,7 +212,7 @@ def _blind_workers() -> Patches:
 
 def _tie_by_arrival() -> Patches:
     def heaviest(
-        root: bytes, children: Mapping[bytes, Sequence[bytes]], weights: Mapping[bytes, int]
+        root: bytes, children: Mapping[bytes, Sequence[bytes]], *rest: object
     ) -> list[bytes]:
         # Every sibling weighs the same, so that ties are common, and the first one wins.
         path = [root]

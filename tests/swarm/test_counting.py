@@ -31,7 +31,9 @@ def trial(pair: int, gain_micro: int) -> Trial:
         parent=arm(PARENT_MICRO),
         child=arm(PARENT_MICRO - gain_micro),
         genesis_cpu_ms=5_500,
+        genesis_wall_ms=6_000,
         genesis_memory_kib=300_000,
+        genesis_tokens=300_000,
         device="",
         runtime="",
     )

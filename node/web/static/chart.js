@@ -4,7 +4,7 @@
 import uPlot from "./vendor/uPlot.js";
 import { drawLabels } from "./labels.js";
 import { byId, h, put, say, segments } from "./dom.js";
-import { STATUS_WORDS, clock, count, gainAndHalf, inert, short, spent, told, value } from "./text.js";
+import { clock, count, gainAndHalf, inert, short, spent, statusWord, told, value } from "./text.js";
 
 const GROUPS = [
   ["merged", "Merged", ["merged"]],
@@ -345,7 +345,7 @@ export class Chart {
     const { row } = point;
     put(this.tip,
       h("strong", { dir: "auto" }, inert(row.title, 120)),
-      h("span", { class: "tip-line" }, h("span", { class: "mark", "data-status": point.group }), `${STATUS_WORDS[row.status] ?? row.status} · ${value(row.val_bpb)}`),
+      h("span", { class: "tip-line" }, h("span", { class: "mark", "data-status": point.group }), `${statusWord(row)} · ${value(row.val_bpb)}`),
       h("span", { class: "tip-line" }, `gain ${gainAndHalf(row)}${row.pairs ? ` over ${row.pairs} pairs` : ", by its author"}`),
       h("span", { class: "tip-line" }, `${short(row.author)} · ${clock(row.created_ms)}`));
     const scale = devicePixelRatio || 1;
@@ -369,7 +369,7 @@ export class Chart {
       if (!this.points[next]) return;
       this.choose(next);
       const { row } = this.points[next];
-      say(byId("chart-live"), `${inert(row.title, 120)}: ${STATUS_WORDS[row.status]}, ${value(row.val_bpb)}`);
+      say(byId("chart-live"), `${inert(row.title, 120)}: ${statusWord(row)}, ${value(row.val_bpb)}`);
     } else if (event.key === "Enter") {
       this.open();
     } else if (event.key === "Escape") {

@@ -1,7 +1,7 @@
 // The drawer: everything about one hypothesis, entry or peer. Its address can be shared.
 
 import { byId, h, put, svg } from "./dom.js";
-import { STATUS_WORDS, ago, count, gain, gainAndHalf, inert, moment, short, spent, told, value } from "./text.js";
+import { ago, count, gain, gainAndHalf, inert, moment, short, spent, statusWord, told, value } from "./text.js";
 import { chip, person } from "./person.js";
 import { diffView } from "./diff.js";
 
@@ -91,7 +91,7 @@ export class Detail {
       ["Cost", spent(about.cpu_s), "CPU, both arms"],
     ];
     return [
-      h("p", { class: "drawer-line" }, chip(about.status, STATUS_WORDS[about.status] ?? about.status), person(about.author),
+      h("p", { class: "drawer-line" }, chip(about.status, statusWord(about)), person(about.author),
         h("span", { class: "quiet" }, `${about.proposer === "offline" ? "offline agent" : inert(about.proposer, 20)}${about.model ? ` · ${inert(about.model, 60)}` : ""} · ${inert(about.category, 40)} · ${ago(about.created_ms, this.store.nowMs())}`)),
       h("dl", { class: "facts" }, facts.map(([label, big, small]) => h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, inert(small, 40))))),
       h("p", { class: "reason" }, `${sentence(inert(about.reason, 300))}. On top of `, parentLink, "."),
@@ -148,7 +148,7 @@ export class Detail {
       peer ? h("p", { class: "quiet" }, [inert(peer.device, 200), peer.version ? `version ${inert(peer.version, 32)}` : "", peer.sandbox ? `sandbox ${inert(peer.sandbox, 32)}` : "", peer.head ? `head ${short(peer.head)}` : ""].filter(Boolean).join(" · ")) : null,
       facts.length ? h("dl", { class: "facts" }, facts.map(([label, big, small]) => h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, small)))) : h("p", { class: "quiet" }, "Nothing is known of this peer here."),
       own.length ? h("section", {}, h("h3", {}, "Latest hypotheses"), h("ul", { class: "plain" }, own.map((row) => h("li", {},
-        chip(row.status, STATUS_WORDS[row.status]), " ", h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), " ", h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
+        chip(row.status, statusWord(row)), " ", h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), " ", h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
     ]);
   }
 }

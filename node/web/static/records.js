@@ -1,7 +1,7 @@
 // The table of records: merges by gain, or every hypothesis; sorted, filtered, a page at a time.
 
 import { byId, h, put, say, segments } from "./dom.js";
-import { STATUS_WORDS, ago, count, gain, inert, moment, value } from "./text.js";
+import { ago, count, gain, inert, moment, statusWord, value } from "./text.js";
 import { chip, person } from "./person.js";
 
 const PAGE = 100;
@@ -99,7 +99,7 @@ export class Records {
       h("td", { class: "number" }, h("span", { class: (row.gain ?? row.screened_gain ?? 0) > 0 ? "gain" : "" }, gain(row.gain ?? row.screened_gain)),
         half === null ? null : h("span", { class: "quiet" }, ` ± ${value(half)}`)),
       h("td", { class: "number" }, value(row.val_bpb)),
-      h("td", {}, aside ? chip("verified", "beside the path") : chip(row.status, STATUS_WORDS[row.status] ?? row.status)),
+      h("td", {}, aside ? chip("verified", "beside the path") : chip(row.status, statusWord(row))),
       h("td", {}, person(row.author)),
       h("td", { class: "device quiet", title: inert(row.device, 200) }, inert(row.device, 60)),
       h("td", { class: "number count" }, row.verifiers ? String(row.verifiers) : "–"),

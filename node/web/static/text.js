@@ -2,7 +2,7 @@
 
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
-export const STATUS_WORDS = {
+const STATUS_WORDS = {
   merged: "merged", verified: "verified", refuted: "refuted", parked: "parked",
   crashed: "crashed", screened_out: "screened out", claimed: "claimed",
   undecided: "verifying", stale: "stale", proposed: "proposed",
@@ -17,6 +17,11 @@ export function nameVerdicts(scorer) {
 export function told(text) {
   if (STATUS_WORDS.verified === "verified") return text;
   return text.replaceAll("verified", "reproduced").replaceAll("Verified", "Reproduced");
+}
+
+/** Where a hypothesis stands, in words. */
+export function statusWord(row) {
+  return row.self_verified ? told("self-verified") : STATUS_WORDS[row.status] ?? row.status;
 }
 
 /** A peer's text with characters that could hide or reorder it made visible, cut at `limit`. */
