@@ -5,7 +5,6 @@ Nothing of it is stored: the scripts are here, so it is computed when somebody l
 
 from node.blobs import BlobStore
 from node.merge3 import Conflict, MergeUnavailableError
-from node.merge_queue import source_of
 from node.merge_sources import merge_sources
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
@@ -25,7 +24,7 @@ def conflicts_with_head(
     planned = plan(ledger)
     if item.entry_id not in planned.siblings and item.id not in {it.id for it in planned.rebases}:
         return []
-    base = source_of(ledger, item.body.parents[0])
+    base = ledger.source_of(item.body.parents[0])
     digests = [base, ledger.head.source, item.body.source]
     found = [None if digest is None else blobs.read(digest) for digest in digests]
     texts = [data.decode(errors="replace") for data in found if data is not None]

@@ -27,23 +27,22 @@ from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError
 from node.merge_sources import merge_sources
 from node.workbench import Tools
 from swarm.hypotheses import HypothesisView
-from swarm.ledger import Ledger
 from swarm.memory import ExperienceStatus
 from swarm.merge_queue import (
     Group,
     Outcome,
     combination_change,
     combination_title,
+    is_turn_of,
     next_group,
     original_of,
+    outcome_of,
     plan,
     rebase_change,
-    responsible,
 )
 from swarm.source import SourceError, source_digest
 
 _REBASED: Final = " (rebased)"
-_FAILED: Final = frozenset({"refuted", "screened_out", "crashed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +117,8 @@ class MergeQueue:
 
     def _is_mine(self, item: HypothesisView) -> bool:
         tools = self._tools
-        ledger = tools.ledger
-        if not ledger.is_member(tools.me):
-            return False
-        alive = {key for key in tools.alive() if ledger.is_member(key)} | {tools.me}
-        overdue = trio.current_time() - self._since_s > ledger.policy.lease_s
-        return responsible(item.id, item.author, alive, overdue=overdue) == tools.me
+        waited_s = trio.current_time() - self._since_s
+        return is_turn_of(tools.me, tools.ledger, item, tools.alive(), waited_s=waited_s)
 
     # -- groups of siblings ---------------------------------------------------------------------
 
@@ -135,17 +130,18 @@ class MergeQueue:
         merged = await self._merged(group, items, view)
         if merged is None:
             return "waiting"
-        if isinstance(merged, Conflict):
-            if len(items) == 1:
-                self._note_conflict(items[0], view)
-            return "failed"
-        digest = _digest(merged.source)
-        if digest is None or digest == source_digest(view.head_source):
-            return "failed"
-        if digest in tried:
-            return "failed" if tried[digest] in _FAILED else "waiting"
-        if digest in view.claims or not self._is_mine(items[0]):
-            return "waiting"
+        if isinstance(merged, Conflict) and len(items) == 1:
+            self._note_conflict(items[0], view)
+        outcome = outcome_of(
+            None if isinstance(merged, Conflict) else _digest(merged.source),
+            head=source_digest(view.head_source),
+            tried=tried,
+            claimed=view.claims,
+            mine=self._is_mine(items[0]),
+        )
+        if outcome != "open":
+            return outcome
+        assert isinstance(merged, Merged)
         return "failed" if self._combined(group, items, merged, view) is None else "open"
 
     async def _combination(self, group: Group, view: ResearchView) -> Carried | None:
@@ -191,8 +187,14 @@ class MergeQueue:
             self._note_conflict(item, view)
         if not isinstance(merged, Merged):
             return None
-        digest = _digest(merged.source)
-        if digest is None or digest in tried or digest in view.claims or not self._is_mine(item):
+        outcome = outcome_of(
+            _digest(merged.source),
+            head=source_digest(view.head_source),
+            tried=tried,
+            claimed=view.claims,
+            mine=self._is_mine(item),
+        )
+        if outcome != "open":
             return None
         ledger = self._tools.ledger
         original = original_of(ledger, item)
@@ -225,7 +227,7 @@ class MergeQueue:
             return self._merges[name]
         merged = Merged(view.head_source)
         for item in items:
-            base = source_of(self._tools.ledger, item.body.parents[0])
+            base = self._tools.ledger.source_of(item.body.parents[0])
             if base is None:
                 return None
             # The steward fetches every script; a missing one must not keep a worker waiting here.
@@ -268,14 +270,6 @@ class MergeQueue:
             " has both sides",
             item.id,
         )
-
-
-def source_of(ledger: Ledger, entry: bytes) -> bytes | None:
-    """Digest of an entry's script, also where the entry has been rolled back."""
-    known = ledger.entries.get(entry)
-    if known is not None:
-        return known.source
-    return next((item.body.source for item in ledger.hypotheses() if item.entry_id == entry), None)
 
 
 def _digest(source: str) -> bytes | None:

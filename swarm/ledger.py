@@ -374,6 +374,15 @@ class Ledger:
             if body.entry in self._entries and self.is_member(record.author)
         ]
 
+    def source_of(self, entry: bytes) -> bytes | None:
+        """Digest of an entry's script, also where the entry has been rolled back."""
+        known = self._entries.get(entry)
+        if known is not None:
+            return known.source
+        return next(
+            (case.body.source for case in self._cases.values() if case.entry == entry), None
+        )
+
     def is_hypothesis(self, identity: bytes) -> bool:
         """Whether a record here is a hypothesis."""
         return identity in self._cases

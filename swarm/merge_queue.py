@@ -20,7 +20,7 @@ on an older head is planned again on a new one, because the plan is about the pr
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -30,6 +30,7 @@ from protocol.schema import printable
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
+from swarm.memory import ExperienceStatus
 
 Group: TypeAlias = tuple[bytes, ...]
 """Entry ids of siblings that are combined with the head."""
@@ -41,6 +42,7 @@ contradict each other, or the combination was measured and did not help."""
 REBASES_MAX: Final = 16
 """Rebases that are considered on one head: the most promising ones."""
 
+_FAILED: Final = frozenset({"refuted", "screened_out", "crashed"})
 _REBASE: Final = "rebase of "
 _REBASE_PATTERN: Final = re.compile(r"rebase of ([0-9a-f]{64})")
 _CHAIN_MAX: Final = 64
@@ -143,6 +145,49 @@ def next_group(siblings: Group, outcomes: Mapping[Group, Outcome]) -> Group | No
             middle = (len(group) + 1) // 2
             queue.extend((group[:middle], group[middle:]))
     return opened
+
+
+def outcome_of(
+    change: bytes | None,
+    *,
+    head: bytes,
+    tried: Mapping[bytes, ExperienceStatus],
+    claimed: Container[bytes],
+    mine: bool,
+) -> Outcome:
+    """What is known of a script that was merged from the head and some changes.
+
+    Args:
+        change: Its normalised digest; None where the texts contradict each other.
+        head: The head's.
+        tried: What came of every script that was tried on the head, by normalised digest.
+        claimed: Scripts that somebody runs on the head now, by normalised digest.
+        mine: Whether it is this node's turn.
+    """
+    if change is None or change == head:
+        return "failed"
+    if change in tried:
+        return "failed" if tried[change] in _FAILED else "waiting"
+    return "open" if mine and change not in claimed else "waiting"
+
+
+def is_turn_of(
+    me: bytes, ledger: Ledger, item: HypothesisView, alive: Iterable[bytes], *, waited_s: float
+) -> bool:
+    """Whether a member is the one to bring a hypothesis onto the head.
+
+    Args:
+        me: The member, who need not be among the living.
+        ledger: The state.
+        item: The hypothesis.
+        alive: Keys that were heard of lately.
+        waited_s: How long the head has been the head.
+    """
+    if not ledger.is_member(me):
+        return False
+    members = {key for key in alive if ledger.is_member(key)} | {me}
+    overdue = waited_s > ledger.policy.lease_s
+    return responsible(item.id, item.author, members, overdue=overdue) == me
 
 
 def responsible(

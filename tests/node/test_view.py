@@ -49,7 +49,7 @@ def test_status_has_the_documented_fields_and_counts() -> None:
         "node_id", "swarm_id", "role", "head", "baseline_val_bpb", "records", "records_digest",
         "hypotheses", "merges", "peers", "worker", "sandbox",
     } <= value.keys()  # fmt: skip
-    assert value["head"].keys() == {"id", "depth", "val_bpb", "title", "merged_ms"}
+    assert value["head"].keys() == {"id", "depth", "val_bpb", "title", "merged_ms", "confirmed"}
     assert value["merges"] == 1
     assert value["records"] == len(ledger)
     assert value["swarm_id"] == swarm.id.hex()
@@ -75,7 +75,7 @@ def test_the_lineage_lists_entries_from_the_genesis_to_the_head() -> None:
     assert [row["title"] for row in rows] == ["genesis", "better"]
     assert rows[1].keys() >= {
         "id", "parents", "title", "val_bpb", "gain", "author", "merged_ms", "trials",
-        "verifiers", "source",
+        "verifiers", "self_verified", "source",
     }  # fmt: skip
     assert rows[1]["parents"] == [rows[0]["id"]]
     assert rows[1]["gain"] == pytest.approx(30 * TAU / 1e6, abs=0.001)
@@ -136,7 +136,7 @@ def test_text_from_peers_is_not_read_as_markup() -> None:
     console = Console(width=100, record=True, file=None, force_terminal=False)
     entry = {
         "id": "ab" * 32, "title": "[bold red]not markup[/]", "val_bpb": 1.0, "gain": None,
-        "author": "cd" * 32, "verifiers": [],
+        "author": "cd" * 32, "verifiers": [], "self_verified": False,
     }  # fmt: skip
     with console.capture() as capture:
         console.print(lineage_table([entry], {}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from swarm.admission import Held
 from swarm.ledger import Ledger
 from swarm.verification import WAITING_FOR_WORK
+from tests.sim.carrying import merged
 from tests.sim.memo import CLAIMS_MAX, HELD_ENVELOPES_MAX, HELD_MAX
 
 if TYPE_CHECKING:
@@ -211,6 +212,23 @@ class Watcher:
             lost = mergeable and item.entry_id not in ledger.entries
             if lost and item.verdict.status == "verified":
                 self._fail("verified lost", f"{item.id.hex()[:6]} is verified, not merged")
+        self._check_brought_over(ledger)
+
+    def _check_brought_over(self, ledger: Ledger) -> None:
+        """What was verified elsewhere is part of the head, was tried on it, or contradicts it."""
+        truth = self.world.truth
+        honest = {peer.me for peer in self.world.peers if peer.honest}
+        tried = {
+            item.body.source
+            for item in ledger.hypotheses()
+            if item.body.parents[0] == ledger.head.id and item.screening.runs
+        }
+        for item in ledger.hypotheses():
+            if item.verdict.status != "verified" or item.author not in honest:
+                continue
+            source = merged(truth, ledger, [item])
+            if source is not None and source != ledger.head.source and source not in tried:
+                self._fail("verified lost", f"{item.id.hex()[:6]} was never brought onto the head")
 
     def _check_progress(self, ledger: Ledger) -> None:
         """No hypothesis waits for work that an honest member could do."""

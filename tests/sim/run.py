@@ -5,8 +5,9 @@ from typing import Final
 
 from tests.sim.hostile import make_peer
 from tests.sim.invariants import Tally, ViolationError, Watcher
+from tests.sim.machine import DISK_S
 from tests.sim.memo import remembered
-from tests.sim.peer import DISK_S, Peer
+from tests.sim.peer import Peer
 from tests.sim.plan import Event, Plan
 from tests.sim.world import EndlessError, World
 

@@ -17,6 +17,7 @@ def entry(name: str, *parents: str, on_path: bool = True, **changes: Any) -> dic
         "gain_high": 0.15,
         "trials": 5,
         "verifiers": ["v1", "v2"],
+        "self_verified": False,
         "author": "f" * 64,
         "merged_ms": 1_000,
         **changes,
@@ -72,3 +73,8 @@ def test_the_path_is_lit() -> None:
     trunk, aside = tree_rows([entry("a"), entry("x", "a", on_path=False)], 0)
     assert {cell.tone for cell in aside} == {"quiet"}
     assert "quiet" not in {trunk[0].tone, trunk[1].tone, trunk[-1].tone}
+
+
+def test_what_only_its_author_verified_says_so() -> None:
+    rows = tree_rows([entry("g"), entry("a", "g", self_verified=True)], 0)
+    assert rows[1][-1].text == "title of a (self-verified)"
