@@ -21,6 +21,9 @@ HEADROOM_SHARE: Final = 8
 """A group also counts cached file pages and the kernel's own memory: an eighth on top."""
 
 _numbers = itertools.count()
+_left_behind: set[Path] = set()
+"""Groups of this process that could not be removed yet: the kernel counts killed processes as
+members until the last of their memory is gone."""
 
 
 class MemoryGroup:
@@ -62,9 +65,13 @@ class MemoryGroup:
         return int(fields.get("oom_kill", 0))
 
     def remove(self) -> None:
-        """Remove the group; one in which something still runs stays behind, empty soon."""
-        with contextlib.suppress(OSError):
+        """Remove the group, or, while something in it is still ending, have `make_group` do so."""
+        try:
             self._path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            _left_behind.add(self._path)
 
 
 def make_group(system: Path = Path("/"), *, pid: int | None = None) -> MemoryGroup | None:
@@ -75,6 +82,11 @@ def make_group(system: Path = Path("/"), *, pid: int | None = None) -> MemoryGro
         pid: this process, part of the group's name.
     """
     pid = os.getpid() if pid is None else pid
+    for path in tuple(_left_behind):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        if not path.exists():
+            _left_behind.discard(path)
     for parent in _parents(system):
         path = parent / f"swarm-node-{pid}-{next(_numbers)}"
         try:

@@ -103,6 +103,12 @@ def remedy(report: BackendReport, facts: SystemFacts) -> str:
 def _bubblewrap_remedy(problem: str, facts: SystemFacts) -> str:
     if "not installed" in problem:
         return INSTALL_BUBBLEWRAP
+    if facts.userns_disabled:
+        where = " on the machine that runs this container" if facts.in_container else ""
+        return (
+            f"allow user namespaces{where}: sudo sysctl -w user.max_user_namespaces=15000 "
+            "kernel.unprivileged_userns_clone=1 (the second exists on Debian only)"
+        )
     if facts.in_container:
         return (
             "containers refuse the namespaces that bubblewrap needs; the Landlock backend works "
@@ -110,11 +116,6 @@ def _bubblewrap_remedy(problem: str, facts: SystemFacts) -> str:
         )
     if facts.apparmor_restricts_userns and not facts.is_root:
         return "AppArmor needs a profile that lets bubblewrap make namespaces:\n" + APPARMOR_PROFILE
-    if facts.userns_disabled:
-        return (
-            "allow user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1 "
-            "user.max_user_namespaces=15000"
-        )
     return "see whether `bwrap --unshare-user --ro-bind / / true` works, and what it prints"
 
 

@@ -9,10 +9,12 @@ import ctypes
 import fcntl
 import mmap
 import os
+import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
-from tests.hostile.world import World, attack, libc
+from tests.hostile.world import World, attack, libc, stolen
 from trainer.confinement.kernel import system_call
 
 MAP_GROWSDOWN, MAP_NORESERVE = 0x100, 0x4000
@@ -232,6 +234,24 @@ def symlink_output(world: World) -> str:
     path.unlink(missing_ok=True)
     path.symlink_to(world.key_file)
     return f"a link to {path.readlink()}"
+
+
+def load_result(world: World) -> str:
+    """Load what lies where a result is expected, as a careless node would."""
+    result = pickle.loads((Path(world.public) / "result").read_bytes())  # noqa: S301
+    return stolen(world, result)
+
+
+@attack("outputs", later=load_result)
+def pickle_output(world: World) -> str:
+    """Leave a pickle where the node expects a result, which acts when it is loaded."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.read_bytes, (Path(world.canary_file),)
+
+    (Path(world.public) / "result").write_bytes(pickle.dumps(Trap()))
+    return ""
 
 
 @attack("outputs")

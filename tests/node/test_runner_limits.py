@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 512 << 20
 GAIN_ALLOWED = 1.25
 TICK_S = 0.01
-GAP_ALLOWED_S = 1.0
-"""A node's heartbeat is due every few seconds."""
+GAP_ALLOWED_S = 3.0
+"""A node's heartbeat is due every few seconds. On an idle machine the longest gap is 40 ms; this
+test runs beside others, on machines whose scheduler alone takes longer."""
 
 TOUCH = """
 import mmap, os
@@ -103,6 +104,7 @@ class Observed:
     """What was seen from outside during a run."""
 
     outcome: Outcome
+    before_bytes: int
     gain_bytes: int
     gap_s: float
 
@@ -139,7 +141,7 @@ async def observe(shared: SharedRunner, wanted: Job) -> Observed:
     finally:
         done.set()
         sampler.join()
-    return Observed(outcome, max(samples) - before, gap_s)
+    return Observed(outcome, before, max(samples) - before, gap_s)
 
 
 @pytest.mark.sandbox
@@ -158,8 +160,10 @@ def test_no_memory_bomb_gains_a_quarter_over_its_limit(shared: SharedRunner, kin
     assert seen.gap_s < GAP_ALLOWED_S
     if kind in {"private", "tensors", "the room for weights"}:
         assert seen.outcome.status == "oom"
-        # It did get what is its own: the limit is no lower than promised.
-        assert seen.gain_bytes >= 0.7 * MEMORY_BYTES
+        # It did get what is its own: the limit is no lower than promised. The kernel's own mark of
+        # the highest, since a busy machine may leave the moment before the end unsampled.
+        highest = seen.outcome.peak_memory_kib << 10
+        assert highest >= seen.before_bytes + 0.7 * MEMORY_BYTES
 
 
 @pytest.mark.sandbox

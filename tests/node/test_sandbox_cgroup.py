@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,16 @@ def test_the_entry_program_moves_itself_through_the_door_and_closes_it(tmp_path:
     assert (ran.stdout.strip(), ran.stderr) == ("closed", "")
     assert procs.read_text(encoding="ascii") == "0"
     group.remove()
+
+
+def test_a_group_whose_processes_are_still_ending_is_removed_by_the_next(tmp_path: Path) -> None:
+    system(tmp_path, mounts=UNIFIED, own="/", accounted=("/",))
+    group = make_group(tmp_path, pid=7)
+    assert group is not None
+    # On this made-up system a group with files in it cannot be removed, as one with members.
+    group.remove()
+    assert group._path.exists()
+    shutil.rmtree(group._path)
+    group._path.mkdir()
+    assert make_group(tmp_path, pid=7) is not None
+    assert not group._path.exists()

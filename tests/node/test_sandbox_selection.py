@@ -235,7 +235,12 @@ def test_remedies_fit_the_machine() -> None:
     ubuntu = dataclasses.replace(PLAIN, apparmor_restricts_userns=True)
     assert APPARMOR_PROFILE in remedy(refused, ubuntu)
     assert "Landlock" in remedy(refused, dataclasses.replace(PLAIN, in_container=True))
-    assert "sysctl" in remedy(refused, dataclasses.replace(PLAIN, userns_disabled=True))
+    disabled = dataclasses.replace(PLAIN, userns_disabled=True)
+    assert "sysctl -w user.max_user_namespaces" in remedy(refused, disabled)
+    # The switch is the cause, in a container too.
+    inside = remedy(refused, dataclasses.replace(disabled, in_container=True))
+    assert "sysctl" in inside
+    assert "on the machine that runs this container" in inside
     assert "bwrap --unshare-user" in remedy(refused, PLAIN)
     old = failed("landlock", "the kernel's Landlock version is none; 3 (Linux 6.2) is needed")
     assert "lsm=" in remedy(old, PLAIN)
