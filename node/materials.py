@@ -61,7 +61,9 @@ class Materials:
         reference = next((item for item in self._genesis.data if item.name == name), None)
         if reference is None:
             raise NodeError(f"the task has no {name} data")
-        await self._wait_for(reference.digest, reference.size_bytes)
+        # The genesis is the founder's word; how much it may cost a joiner is not.
+        size_limit = min(reference.size_bytes, limits.BLOB_BYTES_MAX)
+        await self._wait_for(reference.digest, size_limit)
         return self._blobs.path(reference.digest)
 
     async def script(self, digest: bytes) -> str:

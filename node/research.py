@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import trio
 
@@ -27,7 +27,7 @@ from node.sandbox import SandboxError
 from node.words import verdict_word
 from node.workbench import Tools, Watch
 from swarm.source import SourceError, check_source
-from swarm.verification import Leases, VerificationTask, is_wanted, next_verification
+from swarm.verification import Leases, VerificationTask, is_wanted, next_recheck, next_verification
 
 T = TypeVar("T")
 
@@ -159,6 +159,10 @@ class Researcher:
         if task is not None:
             await self._timed("verifying", partial(self._verify, worker, task))
             return True
+        task = self._next_recheck()
+        if task is not None:
+            await self._timed("verifying", partial(self._recheck, worker, task))
+            return True
         if await self._timed("screening", partial(self._explorer.explore, worker, rng)):
             return True
         task = self._next_verification(quiet=True)
@@ -190,6 +194,15 @@ class Researcher:
             quiet=quiet,
         )
 
+    def _next_recheck(self) -> VerificationTask | None:
+        """A look at the new head before this node's agent builds on it."""
+        task = next_recheck(self._tools.ledger, self._tools.me)
+        if task is None or self._only_verifies or not self._share_allows():
+            return None
+        until_s, _ = self._unusable.get(task.hypothesis, (0.0, 0.0))
+        busy = (task.hypothesis, task.pair) in self._running
+        return None if busy or trio.current_time() < until_s else task
+
     def _share_allows(self) -> bool:
         """Whether verifying stays within the policy's share of this node's time."""
         if self._only_verifies:
@@ -204,15 +217,40 @@ class Researcher:
     async def _verify(self, worker: int, task: VerificationTask) -> None:
         """Run a pair for somebody else's hypothesis and publish the trial."""
         tools = self._tools
+        word = verdict_word("verified", tools.ledger.genesis_body.task.scorer)
+        await self._run_pair(
+            worker,
+            task,
+            "verify",
+            lambda: is_wanted(tools.ledger, tools.me, task),
+            f"{word} pair {task.pair + 1} of",
+        )
+
+    async def _recheck(self, worker: int, task: VerificationTask) -> None:
+        """Run the new head against its parent; what comes of it is shown and not counted."""
+        await self._run_pair(
+            worker,
+            task,
+            "recheck",
+            lambda: self._tools.ledger.head.hypothesis == task.hypothesis,
+            "looked again at",
+        )
+
+    async def _run_pair(
+        self,
+        worker: int,
+        task: VerificationTask,
+        purpose: Literal["verify", "recheck"],
+        wanted: Callable[[], bool],
+        told: str,
+    ) -> None:
+        tools = self._tools
         body = tools.ledger.hypothesis(task.hypothesis).body
-        work = Work("verifying", task.hypothesis, body.title, task.pair)
+        state: WorkState = "verifying" if purpose == "verify" else "rechecking"
+        work = Work(state, task.hypothesis, body.title, task.pair)
         tools.activity.begin(worker, work)
         slot = (task.hypothesis, task.pair)
         self._running.add(slot)
-
-        def useful() -> bool:
-            return not self._dropping and is_wanted(tools.ledger, tools.me, task)
-
         try:
             baseline = tools.ledger.entries[body.parents[0]]
             parent = await tools.materials.script(baseline.source)
@@ -220,18 +258,12 @@ class Researcher:
             await trio.to_thread.run_sync(check_source, child, parent)
             show = tools.on_arm(worker, work)
             run = partial(tools.bench.verify, task.hypothesis, task.pair, parent, child, show)
-            arms = await self._watch.run(useful, run)
+            arms = await self._watch.run(lambda: not self._dropping and wanted(), run)
             if arms is None:
                 return
-            tools.keep_logs(task.hypothesis, "verify", task.pair, arms)
-            await tools.author.publish(
-                tools.bench.trial(task.hypothesis, "verify", task.pair, arms)
-            )
-            tools.tell(
-                f"{verdict_word('verified', tools.ledger.genesis_body.task.scorer)} pair"
-                f" {task.pair + 1} of “{body.title}”: {tools.describe_arms(arms)}",
-                task.hypothesis,
-            )
+            tools.keep_logs(task.hypothesis, purpose, task.pair, arms)
+            await tools.author.publish(tools.bench.trial(task.hypothesis, purpose, task.pair, arms))
+            tools.tell(f"{told} “{body.title}”: {tools.describe_arms(arms)}", task.hypothesis)
         except (ScriptUnavailableError, SourceError) as error:
             # Nobody runs a script that breaks the limits; one that is missing may come later, and
             # must not keep the worker from everything else until then.

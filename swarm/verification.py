@@ -21,6 +21,8 @@ from functools import lru_cache
 from typing import Final
 
 from protocol.ids import rendezvous
+from protocol.policy import PERMILLE
+from protocol.records import Record, Trial
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 
@@ -217,6 +219,32 @@ def is_wanted(ledger: Ledger, me: bytes, task: VerificationTask) -> bool:
     else:
         waits = wants_pairs(ledger, item) or (task.resumed and _is_resumable(ledger, item))
     return waits and ledger.next_pair(task.hypothesis, me) <= task.pair
+
+
+def next_recheck(ledger: Ledger, me: bytes) -> VerificationTask | None:
+    """The pair with which this member looks again at a new head before it builds on it, or None.
+
+    Only members that did not verify it do, each with the policy's chance, which is drawn from the
+    hypothesis and the key: nobody can choose whom it hits. What comes of it is shown and not
+    counted.
+    """
+    hypothesis = ledger.head.hypothesis
+    if hypothesis is None or not ledger.is_member(me):
+        return None
+    item = ledger.hypothesis(hypothesis)
+    if item.author == me or me in item.verdict.verifiers:
+        return None
+    if any(_is_recheck_by(record, me) for record in item.trials):
+        return None
+    draw = int.from_bytes(rendezvous(item.id, me)[:8], "big") % PERMILLE
+    if draw >= ledger.policy.recheck_permille:
+        return None
+    return VerificationTask(item.id, 0)
+
+
+def _is_recheck_by(record: Record, author: bytes) -> bool:
+    body = record.body
+    return isinstance(body, Trial) and body.purpose == "recheck" and record.author == author
 
 
 def verifiers_of(items: Iterable[HypothesisView]) -> dict[bytes, int]:
