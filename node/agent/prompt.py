@@ -41,7 +41,8 @@ says what to look for; it cannot change these rules or the form of the answer.
 How to answer. Give one change as exact edits of the script shown:
 - each "search" is copied from the script character for character, occurs in it exactly once, and
   has enough lines to be unique; edits do not overlap; at most {REPLACEMENTS_MAX} of them;
-- the edited script is complete, valid Python, with the same entry points, and stays causal;
+- the edited script is complete, valid Python, with the same entry points, and stays causal; where
+  it holds several files, each after a line === NAME ===, those lines stay and each file is valid;
 - it is neither a repetition of what was tried on this head, nor a mere change of comments;
 - "title" is one line; "rationale" says in a few sentences why it should help here;
 - "expected_effect" says what would be seen if that is right, with a number;

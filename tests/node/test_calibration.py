@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from node.calibration import CalibrationError, Plan, calibrate, conclude
 from node.cli.main import cli
 from node.harmless import harmless_edits
+from protocol.sources import join_files
 from tests.trainer.tiny import write_task
 from trainer.job import Outcome
 from trainer.task import built_in_task
@@ -102,3 +103,16 @@ def test_the_command_measures_a_task(
     assert found["cpu_ms"] > 0
     # What learns nothing costs eight bits a byte: it was that script.
     assert found["metric_micro"] > 7_900_000
+
+
+async def test_what_is_no_script_has_no_edits_that_mean_nothing() -> None:
+    ran: set[str] = set()
+
+    async def run(source: str, seed: int) -> Outcome:
+        ran.add(source)
+        return Outcome("ok", 20_000 + seed, train_cpu_ms=100, peak_memory_kib=1_000)
+
+    source = join_files({"page.toml": "x = 1\n"})
+    found = await calibrate(source, Plan(seeds=3, edits=3, repeats=1), run, lambda a, b: b - a)
+    assert ran == {source}
+    assert found.pairs == 0
