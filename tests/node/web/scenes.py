@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from node import view
 from node.activity import Activity, Work
+from node.agency import Agency
 from node.blobs import BlobStore
 from node.founding import SWARM_SETTING
 from node.home import Home
@@ -104,7 +105,7 @@ class Scene:
         )
         self.site = Site(self.board, EventLog("test"), frozenset({"board.example"}))
         self.value_micro = 3_597_506
-        self.agent: dict[str, Any] = {"mode": "offline", "model": "", "trouble": ""}
+        self.agent: dict[str, Any] = Agency(None, "offline").status()
         for record in self.swarm.members(self.authors):
             self.add(record)
 
