@@ -46,8 +46,10 @@ HAND_RATES: Final = ("LEARNING_RATE=0.001", "LEARNING_RATE=0.002", "LEARNING_RAT
 SCREENING_SEED: Final = 1_000
 JUDGING_SEEDS: Final = (9_001, 9_002, 9_003)
 """No agent sees these."""
-FIRST_POINT: Final = 60
-"""Experiments after which the two agents are compared first."""
+POINTS: Final = (30, 60, 120)
+"""Experiments after which the agents are compared."""
+TWICE_AT: Final = 60
+"""Experiments after which the search should have gained twice what lots have."""
 BLOCK: Final = 10
 """Experiments of a lineage before the next lineage has its turn."""
 
@@ -112,7 +114,7 @@ class Bench:
         blocks = range(BLOCK, self._plan.experiments + BLOCK, BLOCK)
         todo = [(block, key) for block in blocks for key in self.lineages]
         # Whole repetitions up to the first point come first: they are what can be compared soonest.
-        todo.sort(key=lambda item: (item[0] > FIRST_POINT, item[1][1], item[0]), reverse=True)
+        todo.sort(key=lambda item: (item[0] > TWICE_AT, item[1][1], item[0]), reverse=True)
         turns = {key: trio.Lock() for key in self.lineages}
 
         async def work() -> None:
@@ -180,7 +182,7 @@ class Bench:
             figure(f"{tier}: stack found by hand", hand, "bits/byte"),
         ]
         gains: dict[tuple[str, int], float] = {}
-        points = sorted({min(FIRST_POINT, self._plan.experiments), self._plan.experiments})
+        points = sorted({min(point, self._plan.experiments) for point in POINTS})
         for arm in self._plan.arms:
             for point in points:
                 complete = self._complete(arm, point)
@@ -198,7 +200,7 @@ class Bench:
                         f"{tier}: gain of offline over gain of random, {point} experiments",
                         gains["offline", point] / max(1e-9, gains["random", point]),
                         "times",
-                        at_least=2.0 if point == FIRST_POINT else None,
+                        at_least=2.0 if point == TWICE_AT else None,
                     )
                 )
         every = list(self.lineages.values())

@@ -240,6 +240,8 @@ async def compare(
         return statistics.mean(metric for metric in metrics if metric is not None) / MICRO
 
     swarm = await together(task, tier, policy, measure, experiments)
+    for name, count in swarm.profile.most_common():
+        print(f"# swarm: {count:>4} of {swarm.runs} runs: {name}", flush=True)
     heads, lone_experiments = [], 0
     for number in range(NODES):
         head, count = await alone(task, tier, number, measure, swarm.runs // NODES)

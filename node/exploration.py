@@ -141,11 +141,15 @@ class Explorer:
 
     async def _recall(self) -> tuple[ResearchView, Mapping[bytes, ExperienceStatus]]:
         """What the agent may know now, and what came of each script on the head, by digest."""
-        ledger = self._tools.ledger
-        head = ledger.head
-        parent = await self._tools.materials.script(head.source)
-        for source in scripts_on_head(ledger):
-            await self._change_digest(source)
+        while True:
+            head = self._tools.ledger.head
+            parent = await self._tools.materials.script(head.source)
+            for source in scripts_on_head(self._tools.ledger):
+                await self._change_digest(source)
+            # Fetching takes time, in which the head may have moved.
+            ledger = self._tools.ledger
+            if ledger.head.id == head.id:
+                break
         past = recollect(ledger, self._digests.get, self._constants)
         view = ResearchView(
             head_id=head.id,
