@@ -33,7 +33,8 @@ export function drawLabels(ctx, points, { bbox, scale, avoid, ways, below, colou
   for (const point of wanted.slice(0, narrow ? MOST_NARROW : MOST)) {
     const title = inert(point.row.title, 200);
     const lengths = narrow ? LENGTHS.slice(-1) : LENGTHS;
-    for (const [length, strict] of [...lengths.map((length) => [length, true]), ...lengths.map((length) => [length, false])]) {
+    const passes = marks.length ? [true, false] : [false];
+    for (const [length, strict] of passes.flatMap((strict) => lengths.map((length) => [length, strict]))) {
       const text = title.length > length ? `${title.slice(0, length - 1)}…` : title;
       const width = ctx.measureText(text).width;
       const spot = spots(point, width, height, scale, below)
