@@ -39,7 +39,6 @@ class DemoDisplay:
         self._console = console
         self._merges = merges
         self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._last_line = ""
         self._seen: set[int] = set()
 
     def __enter__(self) -> Self:

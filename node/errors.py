@@ -27,12 +27,6 @@ class UnreachableNodeError(NodeError):
     exit_code = 4
 
 
-class DegradedError(NodeError):
-    """The node works, but not fully."""
-
-    exit_code = 5
-
-
 class IdentityError(NodeError):
     """The identity key is missing, unreadable or unsafe."""
 

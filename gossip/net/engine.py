@@ -119,14 +119,21 @@ def build_engine(
         max_subscriptions_per_rpc=16,
         max_subscriptions_per_peer=16,
     )
-    fixes.contain_stream_handlers(host, on_fault)
-    fixes.enlarge_queues(pubsub)
-    fixes.bound_seen_cache(pubsub, clock)
+    engine = Engine(host=host, router=router, pubsub=pubsub)
+    _harden(engine, clock, on_fault)
+    return engine
+
+
+def _harden(engine: Engine, clock: Callable[[], float], on_fault: fixes.Fault) -> None:
+    """Apply the fixes that act on one host."""
+    swarm = engine.host.get_network()
+    fixes.contain_stream_handlers(engine.host, on_fault)
+    fixes.enlarge_queues(engine.pubsub)
+    fixes.bound_seen_cache(engine.pubsub, clock)
     fixes.forget_failed_dials(swarm)
     fixes.release_inbound_slots(swarm)
     fixes.stop_auto_dialling(swarm)
-    fixes.refuse_peer_exchange(router)
-    return Engine(host=host, router=router, pubsub=pubsub)
+    fixes.refuse_peer_exchange(engine.router)
 
 
 @asynccontextmanager
