@@ -140,6 +140,11 @@ class Verdict:
         """Upper bound of the mean gain; None while unbounded."""
         return _interval(self.gains, self.guard)[1]
 
+    def rules_out(self, gain_micro: int) -> bool:
+        """Whether the interval ends at or below a gain: much cheaper than the interval itself."""
+        below = [gains.below(gain_micro) for gains in self.gains]
+        return is_shown(below, self.guard, ONE * 1_000_000 // INTERVAL_ERROR_PPM)
+
 
 def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
     """Scan the counted pairs for the first boundary that is crossed.

@@ -161,8 +161,7 @@ def _is_resumable(ledger: Ledger, item: HypothesisView) -> bool:
     """
     if item.status != "parked" or item.body.parents[0] != ledger.head.id:
         return False
-    high_micro = item.verdict.high_micro
-    return high_micro is None or high_micro >= ledger.policy.tau_micro
+    return not item.verdict.rules_out(ledger.policy.tau_micro)
 
 
 def _order(ledger: Ledger, item: HypothesisView) -> tuple[int, int, int, bytes]:

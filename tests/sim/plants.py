@@ -17,7 +17,8 @@ from protocol.records import Merge, Record
 from swarm import case, fork_choice, ledger, lineage, verdict, verification, waiting
 from swarm.events import Event, HeadChanged
 from swarm.verdict import Pair, Verdict
-from tests.sim import memo, peer
+from tests.sim import carrying, memo, peer
+from tests.sim import plan as plans
 from tests.sim.plan import POLICIES, Plan
 
 Patches = Sequence[tuple[object, str, object]]
@@ -78,6 +79,23 @@ def _liars_against_gains(plan: Plan) -> Plan:
 def _few_worthless(plan: Plan) -> Plan:
     """Few ideas in a small swarm: work that never ends is seen without much of it."""
     return replace(_only_worthless(plan), effects_micro=(0,) * 4, bad_s=60.0)
+
+
+def _many_gains(plan: Plan) -> Plan:
+    """Both sides of a partition find gains, so that one side's are left behind."""
+    tau_micro = plan.policy.tau_micro
+    return replace(
+        plan,
+        nodes=9,
+        policy=POLICIES[0],
+        noise_micro=tau_micro // 5,
+        effects_micro=(20 * tau_micro,) * 8,
+        events=(plans.Event(15.0, "partition", (0, 1, 2, 3), 80.0),),
+        hostile=(),
+        loss=0.0,
+        latency_s=0.1,
+        bad_s=95.0,
+    )
 
 
 def _with_a_garbler(plan: Plan) -> Plan:
@@ -256,6 +274,13 @@ def _endless_pairs() -> Patches:
     return [(case.Case, "renew", renew), (ledger.Ledger, "would_count", would_count)]
 
 
+def _left_behind() -> Patches:
+    def nothing(self: carrying.Carrier, tried: object) -> None:
+        return None
+
+    return [(carrying.Carrier, "next", nothing)]
+
+
 def _trusting_decoder() -> Patches:
     original = memo._Memo.open_envelope
 
@@ -354,6 +379,12 @@ PLANTS: dict[str, Plant] = {
         frozenset({"quiet", "endless", "crash", "progress"}),
         _endless_pairs,
         _few_worthless,
+    ),
+    "left_behind": Plant(
+        "What the lineage left behind is never brought onto the head",
+        frozenset({"verified lost"}),
+        _left_behind,
+        _many_gains,
     ),
     "trusting_decoder": Plant(
         "Malformed bytes raise something that nobody expects",

@@ -72,3 +72,13 @@ def test_slices_never_weigh_more_than_the_whole(bounds_micro: list[int]) -> None
     whole = entry_weight(sum(max(0, bound) for bound in bounds_micro), TAU)
     assert sum(entry_weight(bound, TAU) for bound in bounds_micro) <= whole
     assert entry_weight(-1, TAU) == 0
+
+
+def test_unconfirmed_weight_decides_only_what_confirmed_weight_leaves_open() -> None:
+    children = {ROOT: [b"a", b"b"], b"a": [b"c", b"d"], b"b": [b"e"]}
+    weights = {b"a": 1, b"b": 50, b"c": 0, b"d": 9, b"e": 50}
+    unconfirmed = {b"b", b"d", b"e"}
+    # `c` is confirmed and weighs nothing, and still comes before any weight that is not confirmed.
+    assert heaviest_path(ROOT, children, weights, unconfirmed) == [ROOT, b"a", b"c"]
+    assert heaviest_path(ROOT, children, weights, unconfirmed | {b"c"}) == [ROOT, b"a", b"d"]
+    assert heaviest_path(ROOT, children, weights, unconfirmed | {b"a", b"c"}) == [ROOT, b"b", b"e"]

@@ -277,6 +277,8 @@ def test_what_can_no_longer_gain_enough_stays_parked() -> None:
     assert view.status == "parked"
     assert view.verdict.high_micro is not None
     assert view.verdict.high_micro < TAU
+    assert view.verdict.rules_out(view.verdict.high_micro)
+    assert not view.verdict.rules_out(view.verdict.high_micro - 1)
     assert task_for(ledger, BOB, quiet=True) is None
 
 
