@@ -41,8 +41,9 @@ def config(*, home: Home, as_json: bool) -> None:
 
 def _settings(home: Home) -> tuple[list[dict[str, Any]], list[str]]:
     """Every setting with value and source, and environment variables that nothing reads."""
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
+    from node.capacity import workers_of
     from node.cli.join import join
     from node.config import Config, make_config, read_config
 
@@ -61,6 +62,7 @@ def _settings(home: Home) -> tuple[list[dict[str, Any]], list[str]]:
         if context.get_parameter_source(name) is environment
     }
     effective = make_config(home.config, given)
+    effective = replace(effective, workers=workers_of(effective))
     settings = []
     for item in fields(Config):
         if item.name in given:
