@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOT := $(or $(PYTHON),$(shell command -v python3 2>/dev/null))
 
-.PHONY: help demo test test-web test-parquet check test-sandbox sim sim-ci sim-plants rediscover fmt setup pins clean
+.PHONY: help demo test test-web test-parquet check test-sandbox sim sim-ci sim-scale sim-plants rediscover fmt setup pins clean
 
 help: ## Show this list
 	@echo "swarm-node: make TARGET [ARGS='...'] [PYTHON=python3.12]"
@@ -50,6 +50,9 @@ sim: setup ## Simulate 1,000 swarms with faults and hostile nodes (ARGS='--seed 
 
 sim-ci: setup ## Simulate 100 swarms
 	@$(BIN)/python -m tests.sim --count 100 $(ARGS)
+
+sim-scale: setup ## Count what a node of a growing swarm stores, sends and computes in an hour
+	@$(BIN)/python -m tests.sim.scale $(ARGS)
 
 sim-plants: setup ## Plant known bugs one by one, and show what finds each
 	@$(BIN)/python -m tests.sim --plant all --count 150

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from node.cli.options import Home, home_option, json_option, print_json
-from node.cli.table import Cell, ago, print_fields, value_text
+from node.cli.table import Cell, ago, gain_text, print_fields, value_text
 
 _WORDS: Final = ("verified", "refuted", "parked", "undecided", "screened_out", "crashed", "stale",
                  "duplicate")  # fmt: skip
@@ -78,6 +78,7 @@ def _entry(value: dict[str, Any], now_ms: int) -> list[Cell]:
         return [Cell(f"{named}: the genesis; nothing is merged yet", "quiet")]
     return [
         Cell(f"“{head['title']}”"),
+        Cell(f"  {gain_text(head['gain'], head['gain_low'], head['gain_high'])}"),
         Cell(f"  {named}, merged {ago(head['merged_ms'], now_ms)}", "quiet"),
     ]
 
