@@ -49,7 +49,9 @@ def test_status_has_the_documented_fields_and_counts() -> None:
         "node_id", "swarm_id", "role", "head", "baseline_val_bpb", "records", "records_digest",
         "hypotheses", "merges", "peers", "worker", "sandbox",
     } <= value.keys()  # fmt: skip
-    assert value["head"].keys() == {"id", "depth", "val_bpb", "title", "merged_ms", "confirmed"}
+    assert value["head"].keys() == {
+        "id", "depth", "val_bpb", "title", "merged_ms", "confirmed", "gain", "gain_low", "gain_high",
+    }  # fmt: skip
     assert value["merges"] == 1
     assert value["records"] == len(ledger)
     assert value["swarm_id"] == swarm.id.hex()
