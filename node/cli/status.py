@@ -165,7 +165,7 @@ def _agent(agent: dict[str, Any]) -> list[Cell]:
         mean = agent["per_hypothesis"]["usd_per_hypothesis"]
         if mean is not None:
             cells.append(Cell(f", ${mean:.4f} a hypothesis", "quiet"))
-    if agent["search"]:
+    if agent.get("search"):
         cells.append(Cell(f"; {agent['search']}", "quiet"))
     if agent["trouble"]:
         cells.append(Cell(f"; {agent['trouble']}", "warn"))

@@ -29,7 +29,7 @@ from tests.sim.run import LOOK_S
 from tests.sim.scale_costs import Costs, measure
 from tests.sim.world import World
 
-SIZES: Final = {10: 1_200.0, 35: 300.0, 100: 90.0}
+SIZES: Final = {10: 1_200.0, 35: 120.0, 100: 30.0}
 """Nodes, and virtual seconds that they run."""
 RECKONED: Final = (10, 35, 350, 3_500)
 RUNS_S: Final = (5.0, 300.0)
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  promising  verified  left behind  most waiting  depth  CPU s"
     )
     for nodes in options.sizes:
-        one = simulate(nodes, options.seconds or SIZES.get(nodes, 90.0))
+        one = simulate(nodes, options.seconds or SIZES.get(nodes, 30.0))
         counted.append(one)
         total = sum(one.records.values())
         _tell(
