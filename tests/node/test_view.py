@@ -50,7 +50,8 @@ def test_status_has_the_documented_fields_and_counts() -> None:
         "hypotheses", "merges", "peers", "worker", "sandbox",
     } <= value.keys()  # fmt: skip
     assert value["head"].keys() == {
-        "id", "depth", "val_bpb", "title", "merged_ms", "confirmed", "gain", "gain_low", "gain_high",
+        "id", "depth", "val_bpb", "title", "merged_ms", "confirmed", "gain", "gain_low",
+        "gain_high",
     }  # fmt: skip
     assert value["merges"] == 1
     assert value["records"] == len(ledger)
