@@ -22,6 +22,7 @@ from typing import Final
 from protocol.limits import SIGNATURE_BYTES
 from protocol.policy import LAB
 from protocol.records import Trial, kind_of
+from tests.sim.carrying import Idea
 from tests.sim.memo import remembered
 from tests.sim.peer import Peer
 from tests.sim.plan import Plan
@@ -69,7 +70,8 @@ class ScalePeer(Peer):
         change = self.rng.randrange(IDEAS)
         while change in have:
             change = self.rng.randrange(IDEAS)
-        self._screen(head.id, self.world.truth.with_change(head.source, change), change, [])
+        source = self.world.truth.with_change(head.source, change)
+        self._screen(Idea((head.id,), source, f"change {change}", str(change)), [])
         return True
 
     @property
