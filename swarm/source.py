@@ -13,9 +13,10 @@ Python is decided in `swarm.source_texts`.
 
 It refuses to know what the script does and which functions its task wants from it. The text is
 hostile: whatever it holds, only `SourceError` leaves this file. Outcomes never depend on the
-caller's stack depth or on the Python version: trees are walked without recursion, and everything
+caller's stack depth or on the Python version: trees are walked without recursion, everything
 deep enough to trouble the parser is refused by limits well below the point where the parser gives
-up (a deep tree can end the process, not only raise).
+up (a deep tree can end the process, not only raise), and what only newer Pythons read is refused
+by them too (`swarm.source_tokens` for f-strings).
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
-import io
 import tokenize
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ from protocol.limits import LITERAL_BYTES_MAX, SOURCE_BYTES_MAX, SOURCE_GROWTH_B
 from protocol.sources import SourcesError, holds_files, split_files
 from protocol.syntax import parse_tree
 from swarm.source_texts import SourceError, normal_text
+from swarm.source_tokens import script_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,16 +197,16 @@ def _scan_tokens(source: str) -> int:
     total = line_tokens = elifs = 0
     after_word = False
     try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type in _IGNORED_TOKENS:
+        for kind, text in script_tokens(source):
+            if kind in _IGNORED_TOKENS:
                 continue
-            if token.type == tokenize.NEWLINE:
+            if kind == tokenize.NEWLINE:
                 line_tokens = 0
             line_tokens += 1
-            elifs += token.string == "elif"
+            elifs += text == "elif"
             # Two words need a space between them; everything else stands without.
-            word = token.type in _WORD_TOKENS
-            total += len(token.string.encode("utf-8")) + (word and after_word)
+            word = kind in _WORD_TOKENS
+            total += len(text.encode("utf-8")) + (word and after_word)
             after_word = word
             if line_tokens > LINE_TOKENS_MAX:
                 raise SourceError(f"a statement has over {LINE_TOKENS_MAX} tokens")
@@ -243,10 +244,31 @@ def _reduce(tree: ast.Module) -> int:
             raise SourceError("the script is nested too deeply")
         if isinstance(node, _DOCUMENTED):
             dropped += _drop_docstring(node)
+        if isinstance(node, ast.JoinedStr):
+            _reduce_fstring(node)
         if _literal_bytes(node) > LITERAL_BYTES_MAX:
             raise SourceError(f"the script holds a literal or name over {LITERAL_BYTES_MAX} bytes")
         stack.extend([(child, depth + 1) for child in ast.iter_child_nodes(node)])
     return dropped
+
+
+def _reduce_fstring(node: ast.JoinedStr) -> None:
+    """Makes an f-string what Python 3.11 reads.
+
+    Raises:
+        SourceError: it would not read it.
+    """
+    # Python 3.12.0 and 3.12.1 end some format specifications with an empty text.
+    node.values = [v for v in node.values if not (isinstance(v, ast.Constant) and v.value == "")]
+    for value in _formatted(node):
+        for inner in _formatted(value.format_spec):
+            if any(True for _ in _formatted(inner.format_spec)):
+                raise SourceError("a format specification of an f-string is nested too deeply")
+
+
+def _formatted(node: ast.expr | None) -> Iterator[ast.FormattedValue]:
+    if isinstance(node, ast.JoinedStr):
+        yield from (value for value in node.values if isinstance(value, ast.FormattedValue))
 
 
 def _drop_docstring(

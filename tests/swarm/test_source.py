@@ -244,3 +244,39 @@ def test_mutated_scripts_raise_only_source_errors(at: int, to: int, character: s
     except SourceError:
         return
     ast.parse(text)
+
+
+#: What Python 3.11 reads, with the size that every version must find: an f-string is one token.
+FSTRINGS = {
+    'x = f"a{b!r:>{c}}d" + "q"\n': 22,
+    "x = f'''{a\n+b}'''\n": 16,
+    'x = f"{a + 1:{w}.{p}f}{{}}"\n': 26,
+    'y = rf"\\{a}"\n': 11,
+    'x = f"""\\\nhello {a}\n"""': 21,
+    "x = f'é{a}ü' + 'z'\n": 17,
+    "x = f'''{a[\"b\"]!r:^{w}} it''s'''\n": 31,
+    "f\"{f'{x}'}\"\n": 12,
+    'f"{a}" if f"{b}"else c\n': 21,
+}
+
+
+@pytest.mark.parametrize("text", FSTRINGS, ids=range(len(FSTRINGS)))
+def test_an_fstring_is_as_long_as_it_is_written(text: str) -> None:
+    assert normalise(text).size_bytes == FSTRINGS[text]
+
+
+NEWER = {
+    "own quotes": 'x = f"{a["k"]}"\n',
+    "a line's end": 'x = f"{\na}"\n',
+    "a backslash": "x = f\"{'\\n'.join(a)}\"\n",
+    "a comment": 'x = f"""{a  # why\n}"""\n',
+    "deep formats": 'x = f"{x:{y:{z}}}"\n',
+    "a type statement": "type Width = int\n",
+    "type parameters": "def f[T](x: T): pass\n",
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_what_only_newer_pythons_read_is_refused_by_all(name: str) -> None:
+    with pytest.raises(SourceError):
+        normalise(NEWER[name])
