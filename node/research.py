@@ -259,7 +259,8 @@ class Researcher:
             show = tools.on_arm(worker, work)
             run = partial(tools.bench.verify, task.hypothesis, task.pair, parent, child, show)
             arms = await self._watch.run(lambda: not self._dropping and wanted(), run)
-            if arms is None:
+            # What this node signed before a crash may have come from a peer in the meantime.
+            if arms is None or not wanted():
                 return
             tools.keep_logs(task.hypothesis, purpose, task.pair, arms)
             await tools.author.publish(tools.bench.trial(task.hypothesis, purpose, task.pair, arms))

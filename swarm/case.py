@@ -172,10 +172,14 @@ class Case:
             merge=self.merges[min(merges)],
         )
 
+    def has_pair(self, verifier: bytes, pair: int) -> bool:
+        """Whether a verifier has given a pair, those before it or not."""
+        return ("verify", verifier, pair) in self._trials
+
     def next_pair(self, verifier: bytes) -> int:
-        """Number of the next pair that a verifier would run."""
+        """Number of the first pair that a verifier has not given."""
         pair = 0
-        while ("verify", verifier, pair) in self._trials:
+        while self.has_pair(verifier, pair):
             pair += 1
         return pair
 

@@ -313,8 +313,12 @@ class Ledger:
         ]
 
     def next_pair(self, hypothesis: bytes, verifier: bytes) -> int:
-        """Number of the next pair that a verifier would run for a hypothesis."""
+        """Number of the first pair that a verifier has not given for a hypothesis."""
         return self._cases[hypothesis].next_pair(verifier)
+
+    def has_pair(self, hypothesis: bytes, verifier: bytes, pair: int) -> bool:
+        """Whether a verifier has given a pair for a hypothesis, those before it or not."""
+        return self._cases[hypothesis].has_pair(verifier, pair)
 
     def would_count(self, hypothesis: bytes, verifier: bytes, pair: int) -> bool:
         """Whether a verifier's pair would be counted for a hypothesis if it were here now."""

@@ -121,7 +121,9 @@ def next_verification(
     mine.sort(key=lambda item: _order(ledger, item))
     for item in mine:
         pair = ledger.next_pair(item.id, me)
-        while (item.id, pair) in running:
+        # Of pairs that ran side by side a later one may have ended first. Who gave it twice, with
+        # another number, would stand there as a liar.
+        while (item.id, pair) in running or ledger.has_pair(item.id, me, pair):
             pair += 1
         if item.author == me:
             if pair < ledger.policy.cap_pairs:
@@ -217,7 +219,7 @@ def is_wanted(ledger: Ledger, me: bytes, task: VerificationTask) -> bool:
         waits = wants_own_pairs(ledger, item)
     else:
         waits = wants_pairs(ledger, item) or (task.resumed and _is_resumable(ledger, item))
-    return waits and ledger.next_pair(task.hypothesis, me) <= task.pair
+    return waits and not ledger.has_pair(task.hypothesis, me, task.pair)
 
 
 def next_recheck(ledger: Ledger, me: bytes) -> VerificationTask | None:

@@ -67,6 +67,18 @@ def founded(members: int = 3, policy: Policy = DEMO) -> tuple[Swarm, Ledger]:
     return swarm, swarm.ledger(*swarm.members(members))
 
 
+def test_a_pair_that_ended_before_an_earlier_one_is_not_run_again() -> None:
+    swarm, ledger = founded()
+    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    admitted(ledger, swarm.trial(hypothesis, BOB, 1, 5 * TAU))
+    running = frozenset({(hypothesis.id, 0)})
+    assert task_for(ledger, BOB, running=running) == VerificationTask(hypothesis.id, 2)
+    # After a crash the earlier one is run again, and the later one still is not.
+    assert task_for(ledger, BOB) == VerificationTask(hypothesis.id, 0)
+    assert is_wanted(ledger, BOB.public, VerificationTask(hypothesis.id, 0))
+    assert not is_wanted(ledger, BOB.public, VerificationTask(hypothesis.id, 1))
+
+
 def test_both_verifiers_work_at_once_each_on_its_next_pair() -> None:
     swarm, ledger = founded()
     hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
