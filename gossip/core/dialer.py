@@ -6,6 +6,10 @@ in turn; success puts the address that answered first, failure waits twice as lo
 time, with jitter, up to a ceiling. Bootstrap nodes are never forgotten; learnt ones are when they
 keep failing or the table is full. The driver reports what came of every attempt.
 
+A node that has enough connections still dials, now and then, one of those that it has lost. Else
+the two sides of a large swarm that was cut would fill up with connections of their own, and nobody
+would have a reason to dial across when the cut is healed.
+
 This file refuses to know sockets, clocks and libp2p; the clock and the random numbers are
 arguments.
 """
@@ -23,7 +27,16 @@ BACKOFF_MAX_S: Final = 60.0
 """A node that was away is found again within about a minute."""
 
 FAILURES_MAX: Final = 8
-"""A learnt node that failed so often in a row is forgotten."""
+"""A learnt node that failed so often in a row is forgotten, if it never worked."""
+
+LOST_FAILURES_MAX: Final = 100
+"""And one that once worked, after more than an hour: it may be behind a cut."""
+
+LOST_PERIOD_S: Final = 10.0
+"""Least time between two attempts at lost nodes by a node that has enough connections."""
+
+LOST_FACTOR: Final = 2
+"""With this many times the connections that it wants, it has no use for what it lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class Dialer:
         self._wanted = wanted
         self._rng = rng
         self._nodes: dict[bytes, _Node] = {}
+        self._lost_due_s = 0.0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -96,12 +110,23 @@ class Dialer:
             for node_id, node in self._nodes.items()
             if not node.dialling and node.due_s <= now_s and node_id not in connected
         ]
+        chosen = [node_id for _, _, _, node_id in sorted(candidates)[: max(0, missing)]]
+        if missing <= 0 and dialled + under_way < LOST_FACTOR * self._wanted:
+            lost = [node_id for _, _, _, node_id in candidates if self._nodes[node_id].worked]
+            chosen = self._one_lost(lost, now_s)
         attempts = []
-        for _, _, _, node_id in sorted(candidates)[: max(0, missing)]:
+        for node_id in chosen:
             node = self._nodes[node_id]
             node.dialling = True
             attempts.append(Attempt(node_id, tuple(node.addresses)))
         return attempts
+
+    def _one_lost(self, lost: list[bytes], now_s: float) -> list[bytes]:
+        """One of the nodes that were lost, or none when the last attempt is too recent."""
+        if not lost or now_s < self._lost_due_s:
+            return []
+        self._lost_due_s = now_s + LOST_PERIOD_S * self._rng.uniform(1.0, 1.5)
+        return [self._rng.choice(lost)]
 
     def succeeded(self, node_id: bytes, address: Address | None, now_s: float) -> None:
         """A node answered; the address that worked is tried first from now on."""
@@ -124,7 +149,8 @@ class Dialer:
             return
         node.dialling = False
         node.failures += 1
-        if node.failures >= FAILURES_MAX and not node.bootstrap:
+        failures_max = LOST_FAILURES_MAX if node.worked else FAILURES_MAX
+        if node.failures >= failures_max and not node.bootstrap:
             del self._nodes[node_id]
             return
         ceiling_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(node.failures, 16))

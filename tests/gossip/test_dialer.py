@@ -1,11 +1,19 @@
 import random
+from itertools import pairwise
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gossip.core.addresses import Address
-from gossip.core.dialer import BACKOFF_MAX_S, FAILURES_MAX, Dialer
+from gossip.core.dialer import (
+    BACKOFF_MAX_S,
+    FAILURES_MAX,
+    LOST_FACTOR,
+    LOST_PERIOD_S,
+    Dialer,
+)
 from protocol.limits_network import PEER_ADDRESSES_MAX, PEERS_KNOWN_MAX
 
 SELF = b"\xff" * 32
@@ -101,6 +109,90 @@ def test_shares_only_what_worked() -> None:
     assert book.share(10, asker=address(1).node_id or b"") == []
 
 
+class Overlay:
+    """Dialers that know each other, and who is connected to whom."""
+
+    def __init__(self, nodes: int, wanted: int) -> None:
+        places = [address(node) for node in range(nodes)]
+        self.ids = [place.node_id or b"" for place in places]
+        self.books = {
+            node_id: Dialer(self_id=node_id, wanted=wanted, rng=random.Random(number))
+            for number, node_id in enumerate(self.ids)
+        }
+        for book in self.books.values():
+            book.learn(places)
+        self.dialled: dict[bytes, set[bytes]] = {node_id: set() for node_id in self.ids}
+        self.side: frozenset[bytes] = frozenset()
+        self.now_s = 0.0
+
+    def cut(self, side: frozenset[bytes]) -> None:
+        """Cut one side off, and end the connections that cross; an empty side heals the cut."""
+        self.side = side
+        for node_id, others in self.dialled.items():
+            self.dialled[node_id] = {one for one in others if self._reaches(node_id, one)}
+
+    def _reaches(self, one: bytes, other: bytes) -> bool:
+        return (one in self.side) == (other in self.side)
+
+    def run(self, lasts_s: float) -> None:
+        """Let every node dial twice a second."""
+        end_s = self.now_s + lasts_s
+        while self.now_s < end_s:
+            self.now_s += 0.5
+            for node_id, book in self.books.items():
+                to_us = {one for one in self.ids if node_id in self.dialled[one]}
+                mine = self.dialled[node_id]
+                for attempt in book.due(mine | to_us, len(mine), self.now_s):
+                    if self._reaches(node_id, attempt.node_id):
+                        mine.add(attempt.node_id)
+                        book.succeeded(attempt.node_id, None, self.now_s)
+                    else:
+                        book.failed(attempt.node_id, self.now_s)
+
+    def crossing(self, side: frozenset[bytes]) -> int:
+        """Connections between a side and the rest."""
+        return sum(
+            (one in side) != (other in side)
+            for one, others in self.dialled.items()
+            for other in others
+        )
+
+
+@pytest.mark.parametrize("cut_s", [30.0, 600.0])
+def test_two_full_sides_of_a_cut_find_each_other_again(cut_s: float) -> None:
+    overlay = Overlay(nodes=24, wanted=3)
+    overlay.run(10.0)
+    side = frozenset(overlay.ids[:12])
+    assert overlay.crossing(side) > 10
+    overlay.cut(side)
+    overlay.run(cut_s)
+    # Both sides have all the connections that they want.
+    assert all(len(mine) >= 3 for mine in overlay.dialled.values())
+    assert overlay.crossing(side) == 0
+    overlay.cut(frozenset())
+    overlay.run(60.0)
+    assert overlay.crossing(side) >= 5
+    assert all(len(mine) <= 6 for mine in overlay.dialled.values())
+
+
+def test_who_has_enough_dials_lost_nodes_only_and_seldom() -> None:
+    book = dialer(wanted=2)
+    book.learn(address(node) for node in range(10))
+    first = {attempt.node_id for attempt in book.due([], 0, 0.0)}
+    for node_id in first:
+        book.succeeded(node_id, None, 0.0)
+    assert book.due(first, 2, 5.0) == []
+    tried: list[tuple[bytes, int]] = []
+    for second in range(10, 200):
+        for attempt in book.due(set(), 2, float(second)):
+            book.failed(attempt.node_id, float(second))
+            tried.append((attempt.node_id, second))
+    assert {node_id for node_id, _ in tried} == first
+    seconds = [second for _, second in tried]
+    assert all(b - a >= LOST_PERIOD_S for a, b in pairwise(seconds))
+    assert book.due(set(), 4, 1_000.0) == []
+
+
 class DialerMachine(RuleBasedStateMachine):
     """Whatever happens, in whatever order: bounded, never itself, never twice at once."""
 
@@ -128,7 +220,7 @@ class DialerMachine(RuleBasedStateMachine):
             assert attempt.node_id not in self.connected
             assert 0 < len(attempt.addresses) <= PEER_ADDRESSES_MAX
             self.dialling.add(attempt.node_id)
-        assert len(self.dialling) + len(self.connected) <= 6
+        assert len(self.dialling) + len(self.connected) <= 6 * LOST_FACTOR
 
     @rule(works=st.booleans(), data=st.data())
     def report(self, works: bool, data: st.DataObject) -> None:
