@@ -14,6 +14,7 @@ from swarm.ledger import Ledger
 from swarm.verification import WAITING_FOR_WORK
 from tests.sim.carrying import merged
 from tests.sim.memo import CLAIMS_MAX, HELD_ENVELOPES_MAX, HELD_MAX
+from tests.sim.world import EVERYBODY_MAX, LOST_S
 
 if TYPE_CHECKING:
     from tests.sim.peer import Peer
@@ -26,7 +27,8 @@ Records by hostile authors that wait for each other by the dozen may take longer
 bounded by author, and what fell out is asked for again after a minute (hence the minute and a half
 here). They are there, too, before the swarm counts as quiet."""
 HEALING_PER_NODE_S: Final = 0.5
-"""And as much more for each node, of which a large swarm has many."""
+"""And as much more for each node, of which a large swarm has many. Where not everybody is
+everybody's partner, the time until those that went are replaced (`LOST_S`) comes on top."""
 FLIPS_MAX: Final = 2
 """How often a node's head changes at one fork from the moment on when the network is good."""
 
@@ -153,7 +155,9 @@ class Watcher:
     @property
     def healing_s(self) -> float:
         """Time that healing may take."""
-        return HEALING_S + HEALING_PER_NODE_S * len(self.world.peers)
+        nodes = len(self.world.peers)
+        lost_s = LOST_S if nodes > EVERYBODY_MAX else 0.0
+        return HEALING_S + HEALING_PER_NODE_S * nodes + lost_s
 
     def healed(self) -> None:
         """Check that everything that was promised has spread."""

@@ -45,6 +45,7 @@ class Machine:
     Attributes:
         up: Whether it runs.
         gone: Whether it will never run again.
+        life: How often it has started.
         acknowledged: Ids of which it has said that they are durable.
         door: Its ledger and the checks before it; built anew at every start.
     """
@@ -63,7 +64,7 @@ class Machine:
         skew_s = world.plan.skew_s
         self._skew_ms = round(1000 * self.rng.uniform(-skew_s, skew_s))
         self.head_changes: list[tuple[float, HeadChanged]] = []
-        self._life = 0
+        self.life = 0
 
     # -- start and end ----------------------------------------------------------------------------
 
@@ -71,7 +72,8 @@ class Machine:
         """Start, from what the disk has."""
         assert not self.up
         self.up = True
-        self._life += 1
+        self.life += 1
+        self.world.came(self.number)
         self.door = Door(self.world.genesis, self.disk.values())
         self.bundler = Bundler()
         self.seen = SeenCache()
@@ -83,6 +85,7 @@ class Machine:
     def stop(self, *, torn: bool = False) -> None:
         """End at once; what was not yet written is lost, unless the disk was just done with it."""
         self.up = False
+        self.world.went(self.number)
         if torn and self._pending and self.rng.random() < 0.5:
             self._write(self._pending)
         self._pending: tuple[Row, ...] = ()
@@ -97,10 +100,10 @@ class Machine:
 
     def _later(self, delay_s: float, do: Callable[[], None]) -> None:
         """Do something later, unless the node has stopped by then."""
-        life = self._life
+        life = self.life
 
         def alive() -> None:
-            if self.up and self._life == life:
+            if self.up and self.life == life:
                 do()
 
         self.world.after(delay_s, alive)
@@ -252,10 +255,10 @@ class Machine:
         self._ask(peer, run, run.initiate())
 
     def _ask(self, peer: "Peer", run: Reconciliation, message: bytes) -> None:
-        life = peer._life
+        life = peer.life
 
         def answer() -> None:
-            if not peer.up or peer._life != life:
+            if not peer.up or peer.life != life:
                 return
             if not self.world.connected(self.number, peer.number):
                 return

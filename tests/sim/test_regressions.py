@@ -4,6 +4,8 @@ import random
 
 from protocol.ids import rendezvous
 from swarm.verification import Leases, next_verification
+from tests.sim.plan import draw
+from tests.sim.run import run
 from tests.swarm.helpers import Swarm, key
 
 
@@ -32,3 +34,10 @@ def test_a_volunteer_works_no_longer_than_its_pairs_count() -> None:
     assert pairs > 1
     assert verdict.decided_at == 3 + pairs
     assert verdict.status == "verified" or verdict.decided_at == swarm.policy.cap_pairs
+
+
+def test_a_node_whose_partners_have_all_left_finds_others() -> None:
+    # In a swarm of twelve one node is left by all four that it was connected to.
+    result = run(draw(3532))
+    assert not result.violation, result.detail
+    assert result.depth >= 1

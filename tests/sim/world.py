@@ -7,11 +7,13 @@ what must hold is in `invariants.py`.
 import heapq
 import itertools
 import random
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from protocol.envelope import open_envelope, seal
+from protocol.limits_network import HELLO_TIMEOUT_S
 from protocol.policy import Policy
 from protocol.records import Genesis, Metric, Record, TaskRef
 from tests.sim.memo import key_of
@@ -26,6 +28,11 @@ EPOCH_MS: Final = 1_700_000_000_000
 TRACE_LINES_MAX: Final = 100_000
 PARTNERS_MAX: Final = 6
 """Peers to whom a node of a large swarm relays."""
+EVERYBODY_MAX: Final = PARTNERS_MAX + 4
+"""Nodes of a swarm in which everybody is everybody's partner."""
+LOST_S: Final = 12.0 + 2 * HELLO_TIMEOUT_S
+"""Time until a partner that fell silent is replaced: a real node dials another after two hellos,
+each at most 12 s after the last one, stayed without an answer."""
 
 
 class EndlessError(Exception):
@@ -45,6 +52,7 @@ class World:
         peers: All nodes, joiners included.
         trace: What happened, for people.
         events: Events so far.
+        ring: Nodes that run, or whose partners have not yet noticed that they do not; ascending.
     """
 
     plan: Plan
@@ -56,6 +64,7 @@ class World:
     peers: "list[Peer]" = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     walls: list[frozenset[int]] = field(default_factory=list)
+    ring: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"world {self.plan.seed}")
@@ -120,15 +129,35 @@ class World:
         if self.connected(source, target):
             deliver(self.peers[target])
 
+    def came(self, number: int) -> None:
+        """A node runs now, and has dialled its partners."""
+        if number not in self.ring:
+            insort(self.ring, number)
+
+    def went(self, number: int) -> None:
+        """A node runs no longer; its partners look for others once they are sure of it."""
+        life = self.peers[number].life
+
+        def noticed() -> None:
+            peer = self.peers[number]
+            if not peer.up and peer.life == life:
+                self.ring.remove(number)
+
+        self.after(LOST_S, noticed)
+
     def partners(self, number: int) -> list[int]:
-        """To whom a node sends: everybody in a small swarm, a ring with chords in a large one."""
-        count = len(self.peers)
-        if count <= PARTNERS_MAX + 4:
-            return [other for other in range(count) if other != number]
+        """To whom a node sends: everybody in a small swarm, a ring with chords in a large one.
+
+        Like a real node, it has others in place of those that went.
+        """
+        count = len(self.ring)
+        if count <= EVERYBODY_MAX:
+            return [other for other in self.ring if other != number]
+        place = bisect_left(self.ring, number)
         step = 1
         partners: list[int] = []
         while len(partners) < PARTNERS_MAX:
-            partners += [(number + step) % count, (number - step) % count]
+            partners += [self.ring[(place + step) % count], self.ring[(place - step) % count]]
             step *= 3
         return sorted({partner for partner in partners if partner != number})
 
