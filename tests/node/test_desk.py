@@ -8,7 +8,7 @@ from node.claims import Claims
 from protocol.keys import SigningKey
 from protocol.notices import Claim, seal_notice
 from tests.node.fakes import fake_swarm, until
-from tests.node.test_research import virtually
+from tests.virtual_time import virtually
 
 STRANGER = SigningKey.from_seed(b"s" * 32)
 

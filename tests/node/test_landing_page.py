@@ -15,8 +15,8 @@ from node.sandbox import select_sandbox
 from protocol.records import Metric
 from protocol.sources import join_files, split_files
 from tests.node.fakes import RUN_S, Subject, fake_swarm, until
-from tests.node.test_research import virtually
 from tests.trainer.landing import DIRECTORY, JUDGE, SOURCE, TASK, changed, rate
+from tests.virtual_time import virtually
 from trainer.data import cached
 from trainer.job import Outcome
 

@@ -18,7 +18,8 @@ from tests.node.fakes import (
     script,
     until,
 )
-from tests.node.test_research import BIG, statuses, virtually
+from tests.node.test_research import BIG, statuses
+from tests.virtual_time import virtually
 from trainer.job import Outcome
 
 SMALL = BIG // 3

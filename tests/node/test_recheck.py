@@ -8,7 +8,8 @@ from protocol.records import Trial
 from swarm.ledger import Ledger
 from swarm.verification import next_recheck
 from tests.node.fakes import ListedProposer, fake_swarm, until
-from tests.node.test_research import BIG, virtually
+from tests.node.test_research import BIG
+from tests.virtual_time import virtually
 
 NODES = 5
 POLICY = replace(DEMO, max_verifiers=2)

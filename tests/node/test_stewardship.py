@@ -12,7 +12,8 @@ from protocol.envelope import open_envelope, seal
 from protocol.ids import blob_digest
 from protocol.records import Hypothesis, Merge, Origin
 from tests.node.fakes import FakeNode, ListedProposer, fake_swarm, script, until
-from tests.node.test_research import BIG, virtually
+from tests.node.test_research import BIG
+from tests.virtual_time import virtually
 
 
 def nowhere(node: FakeNode, number: int) -> bytes:

@@ -14,7 +14,8 @@ from node.home import Home
 from node.suggestions import _completed
 from protocol.sources import join_files, split_files
 from tests.node.fakes import GENESIS_SCRIPT, FakeNode, ListedProposer, fake_swarm, script, until
-from tests.node.test_research import BIG, statuses, virtually
+from tests.node.test_research import BIG, statuses
+from tests.virtual_time import virtually
 
 NOTHING: list[int | str] = []
 

@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 
 import trio
-import trio.testing
 
 from gossip.core.addresses import to_peer_id
 from gossip.interface import NetworkConfig
@@ -21,6 +20,7 @@ from tests.sim.memo import key_of
 from tests.sim.plan import POLICIES
 from tests.sim.truth import arm
 from tests.sim.world import EPOCH_MS, found
+from tests.virtual_time import virtually
 
 SEED = 17
 NODES = 10
@@ -159,5 +159,4 @@ def test_ten_hosts_with_real_ledgers_agree_after_a_partition(tmp_path: Path) -> 
         for host in hosts:
             host.store.close()
 
-    # Threads write the stores: the clock may jump only when none is at work.
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
+    virtually(main)
