@@ -4,8 +4,6 @@ SHELL := /bin/bash
 
 # PYTHON=python3.12 picks the interpreter; otherwise set-up finds a supported one itself.
 PYTHON ?=
-# Tests that run side by side: make test JOBS=1
-JOBS ?= 2
 # Arguments for the program that a target runs: make demo ARGS=--json
 ARGS ?=
 
@@ -32,7 +30,7 @@ check: setup ## ruff, mypy, import contract and tests (ARGS go to pytest)
 	$(BIN)/mypy --platform darwin --no-warn-unreachable --cache-dir .mypy_cache/darwin \
 	    -p protocol -p gossip -p swarm -p trainer -p node
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@scripts/tests.sh $(BIN)/python $(ARGS)
 
 test-sandbox: setup ## Attack every sandbox in every way, and print the table
 	$(BIN)/python -m tests.hostile $(ARGS)

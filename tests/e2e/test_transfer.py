@@ -90,7 +90,9 @@ def test_a_replay_is_interrupted_resumed_shown_and_shared(made: Replayable) -> N
     # Beside a running node a record goes through it. This one needs no further run.
     with running(made.home, "--agent", "none") as node:
         fewer = parsed(cli(*replay[:-1], "3", "--json"))
-        assert (fewer["delivered"], fewer["steps"][0]["pairs"]) == ("gossiped", 3)
+        # How many pairs a step takes depends on the seeds, and those on the node's own key.
+        pairs = value["steps"][0]["pairs"]
+        assert (fewer["delivered"], fewer["steps"][0]["pairs"]) == ("gossiped", min(pairs, 3))
         assert bytes.fromhex(fewer["record"]) in node.stored()
         entries = ask(made.home.control, "lineage")
-        assert [item["pairs"] for item in entries[1]["transfer"]] == [4], "the longer one stands"
+        assert [item["pairs"] for item in entries[1]["transfer"]] == [pairs], "the longer one stands"
