@@ -95,4 +95,4 @@ def test_a_replay_is_interrupted_resumed_shown_and_shared(made: Replayable) -> N
         assert (fewer["delivered"], fewer["steps"][0]["pairs"]) == ("gossiped", min(pairs, 3))
         assert bytes.fromhex(fewer["record"]) in node.stored()
         entries = ask(made.home.control, "lineage")
-        assert [item["pairs"] for item in entries[1]["transfer"]] == [pairs], "the longer one stands"
+        assert [item["pairs"] for item in entries[1]["transfer"]] == [pairs], "not the longer"
