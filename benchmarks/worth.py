@@ -38,7 +38,7 @@ from swarm.merge_queue import names_rebase
 from swarm.source import source_digest
 from tests.node.agent.objective import MEASURED, worth
 from tests.node.fakes import Subject, fake_swarm
-from tests.node.test_research import virtually
+from tests.virtual_time import virtually
 from trainer.job import MICRO, Job, Outcome, Progress
 from trainer.scorer import Bits
 from trainer.task import Task, built_in_task
