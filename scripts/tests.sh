@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests. The simulator's need a core and nothing else, and the others often wait for
-# something, so the two run side by side; what the simulator's printed comes after the others'.
+# Runs the tests in two halves side by side: those of pure code, which need a core and nothing else,
+# and those of nodes and sandboxes, which often wait. What the first printed comes after the second.
 # With arguments, which go to pytest, there is one run.
 set -uo pipefail
 
@@ -11,17 +11,18 @@ if [[ $# -gt 0 ]]; then
     exec "$python" -m pytest "$@"
 fi
 
+pure=(tests/sim tests/gossip tests/protocol tests/swarm)
 printed="$(mktemp)"
-simulator=
-trap 'rm -f "$printed"; [[ -z $simulator ]] || kill "$simulator" 2>/dev/null' EXIT
+beside=
+trap 'rm -f "$printed"; [[ -z $beside ]] || kill "$beside" 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
 
-"$python" -m pytest -p no:cacheprovider tests/sim >"$printed" 2>&1 &
-simulator=$!
-"$python" -m pytest --ignore=tests/sim
+"$python" -m pytest -p no:cacheprovider "${pure[@]}" >"$printed" 2>&1 &
+beside=$!
+"$python" -m pytest "${pure[@]/#/--ignore=}"
 others=$?
-wait "$simulator"
-simulated=$?
-simulator=
+wait "$beside"
+purely=$?
+beside=
 cat "$printed"
-exit $((others > simulated ? others : simulated))
+exit $((others > purely ? others : purely))
