@@ -4,6 +4,7 @@ Training is replaced by a runner that reads the metric out of the script's text;
 proposal to the merged record is the node's own code.
 """
 
+import abc
 import contextlib
 import hashlib
 import random
@@ -57,7 +58,33 @@ def make_job(source: str, seed: int) -> Job:
     return Job(source, Budget("tokens", 1), Evaluation(8, 1), seed)
 
 
-class FakeRunner:
+class ArmsRunner(abc.ABC):
+    """A runner of which only `run` is left to say: a pair is one arm after the other."""
+
+    @abc.abstractmethod
+    async def run(
+        self,
+        job: Job,
+        *,
+        parent_bits: Bits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Outcome:
+        """Run one job."""
+
+    async def pair(
+        self,
+        parent: Job,
+        child: Job,
+        *,
+        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
+    ) -> tuple[Outcome, Outcome]:
+        return await self.run(parent), await self.run(child)
+
+    def bits_of(self, job: Job) -> Bits | None:
+        return None
+
+
+class FakeRunner(ArmsRunner):
     """Takes virtual time and computes the metric from the script, with noise from the seed.
 
     The gain is the sum of all constants whose name starts with GAIN.
@@ -96,18 +123,6 @@ class FakeRunner:
         own = random.Random(f"{job.seed}{job.script}").gauss(0, self.noise_micro)
         metric = BASELINE_MICRO - gain + round(shared + own)
         return Outcome("ok", metric, train_cpu_ms=100, score_cpu_ms=10, peak_memory_kib=1000)
-
-    async def pair(
-        self,
-        parent: Job,
-        child: Job,
-        *,
-        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
-    ) -> tuple[Outcome, Outcome]:
-        return await self.run(parent), await self.run(child)
-
-    def bits_of(self, job: Job) -> Bits | None:
-        return None
 
 
 class ListedProposer:

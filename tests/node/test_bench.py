@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from node.bench import Bench, Costs
 from protocol.keys import SigningKey
 from swarm.counting import cost_permille
+from tests.node.fakes import ArmsRunner
 from trainer.job import Budget, BudgetKind, Evaluation, Job, Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HYPOTHESIS = b"h" * 32
 RATIO_PERMILLE = 2_500
 
 
-class LoadedRunner:
+class LoadedRunner(ArmsRunner):
     """Every script takes a second, or `slow` seconds, times the load of the machine.
 
     Attributes:
@@ -51,18 +52,6 @@ class LoadedRunner:
             steps=10,
             tokens=640,
         )
-
-    async def pair(
-        self,
-        parent: Job,
-        child: Job,
-        *,
-        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
-    ) -> tuple[Outcome, Outcome]:
-        return await self.run(parent), await self.run(child)
-
-    def bits_of(self, job: Job) -> Bits | None:
-        return None
 
 
 def _bench(runner: LoadedRunner, kind: BudgetKind = "flops") -> Bench:

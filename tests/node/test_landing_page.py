@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -14,7 +14,7 @@ from node.runner_data import run_data, wanted
 from node.sandbox import select_sandbox
 from protocol.records import Metric
 from protocol.sources import join_files, split_files
-from tests.node.fakes import RUN_S, Subject, fake_swarm, until
+from tests.node.fakes import RUN_S, ArmsRunner, Subject, fake_swarm, until
 from tests.trainer.landing import DIRECTORY, JUDGE, SOURCE, TASK, changed, rate
 from tests.virtual_time import virtually
 from trainer.data import cached
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 READS_OTHERS = changed('headline = "Welcome to Almond"', 'headline = "visitors.json"')
 
 
-class JudgingRunner:
+class JudgingRunner(ArmsRunner):
     """The judge, without a process of its own for each run; takes virtual time."""
 
     async def run(
@@ -46,18 +46,6 @@ class JudgingRunner:
         except (JUDGE.InvalidPageError, ValueError) as error:
             return Outcome("crashed", reason=str(error))
         return Outcome("ok", metric, train_cpu_ms=100, peak_memory_kib=1000)
-
-    async def pair(
-        self,
-        parent: Job,
-        child: Job,
-        *,
-        on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
-    ) -> tuple[Outcome, Outcome]:
-        return await self.run(parent), await self.run(child)
-
-    def bits_of(self, job: Job) -> Bits | None:
-        return None
 
 
 def test_a_swarm_keeps_what_works_and_drops_what_does_not(tmp_path: Path) -> None:
