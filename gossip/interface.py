@@ -14,9 +14,10 @@ from gossip.core.index import RecordIndex
 from gossip.core.messages import Hello
 from gossip.errors import AddressError
 
-Verdict = Literal["accepted", "known", "held", "rejected"]
-"""What became of a record: stored; there already; waiting for what it refers to; proven wrong by
-its own bytes, which counts against the peer that sent it."""
+Verdict = Literal["accepted", "known", "held", "deferred", "rejected"]
+"""What became of a record: stored; there already; waiting for what it refers to, or for its
+author's rate; not taken because we ourselves can store nothing now; proven wrong by its own bytes,
+which counts against the peer that sent it."""
 
 
 class RecordStore(Protocol):

@@ -52,10 +52,10 @@ class Desk:
         """Take in received records; see `gossip.interface.RecordStore`."""
         del peer
         if self.intake is None:
-            return ["held"] * len(envelopes)
+            return ["deferred"] * len(envelopes)
         answers = await self.intake.submit_all(envelopes)
         # What the disk refused was not acknowledged; reconciliation brings it again later.
-        return ["held" if isinstance(answer, StoreError) else answer for answer in answers]
+        return ["deferred" if isinstance(answer, StoreError) else answer for answer in answers]
 
     async def on_notice(self, notice: bytes, peer: bytes) -> None:
         """Take in a short-lived notice; see `gossip.interface.RecordStore`."""

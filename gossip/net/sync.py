@@ -14,7 +14,7 @@ from gossip.core.messages import Get, Ranges, Records, SyncMessage, decode_sync,
 from gossip.core.rates import FAULT_RECORD, SeenCache, TokenBuckets
 from gossip.core.reconcile import Reconciliation, respond
 from gossip.errors import RequestError
-from gossip.interface import RecordStore, SyncReport
+from gossip.interface import RecordStore, SyncReport, Verdict
 from gossip.net.streams import Frames
 from protocol.envelope import peek_id
 from protocol.errors import WireError
@@ -83,7 +83,11 @@ class Synchroniser:
             if not isinstance(answer, Ranges):
                 raise WireError("expected a reconciliation message")
             step = run.advance(answer.message)
-            received += await self._fetch(node_id, frames, step.need_ids)
+            new, deferred = await self._fetch(node_id, frames, step.need_ids)
+            received += new
+            if deferred:
+                # Nothing more that it sends could be kept. The next run asks for it again.
+                return SyncReport(received=received, sent=sent, complete=False)
             sent += await self._offer(frames, step.have_ids)
             message, complete = step.message, step.complete
         return SyncReport(received=received, sent=sent, complete=complete)
@@ -109,8 +113,10 @@ class Synchroniser:
                     await frames.send(encode_sync(Records(len(envelopes), ())))
         raise WireError("reconciliation without end")
 
-    async def _fetch(self, node_id: bytes, frames: Frames, need: Sequence[bytes]) -> int:
-        """Ask for records that we lack; how many were new."""
+    async def _fetch(
+        self, node_id: bytes, frames: Frames, need: Sequence[bytes]
+    ) -> tuple[int, bool]:
+        """Ask for records that we lack; how many were new, and whether our store deferred any."""
         now_s = self._clock()
         wanted = [
             record_id
@@ -133,11 +139,14 @@ class Synchroniser:
                     raise WireError("an answer to none of the ids asked for")
                 if not {peek_id(envelope) for envelope in answer.envelopes} <= set(asked):
                     raise WireError("records that were not asked for")
-                received += await self._take(node_id, answer.envelopes)
+                verdicts = await self._take(node_id, answer.envelopes)
+                received += verdicts.count("accepted")
+                if "deferred" in verdicts:
+                    return received, True
                 del waiting[-answer.answered :]
         finally:
             self._fetching.difference_update(wanted)
-        return received
+        return received, False
 
     async def _offer(self, frames: Frames, have: Sequence[bytes]) -> int:
         """Send records that the peer lacks; how many."""
@@ -168,17 +177,17 @@ class Synchroniser:
                     envelopes.append(envelope)
         return Records(answered, tuple(envelopes))
 
-    async def _take(self, node_id: bytes, envelopes: Sequence[bytes]) -> int:
-        """Hand records to the store, in their order; how many were new."""
+    async def _take(self, node_id: bytes, envelopes: Sequence[bytes]) -> list[Verdict]:
+        """Hand those records to the store that were not judged a moment ago, in their order."""
         now_s = self._clock()
         fresh = [one for one in envelopes if not self._is_settled(node_id, peek_id(one), now_s)]
         if not fresh:
-            return 0
+            return []
         verdicts = await self._store.on_records(fresh, node_id)
         for envelope, verdict in zip(fresh, verdicts, strict=True):
             record_id = peek_id(envelope)
             match verdict:
-                case "accepted" | "known":
+                case "accepted" | "known" | "deferred":
                     pass
                 case "held":
                     self._held.add(record_id, now_s)
@@ -189,7 +198,7 @@ class Synchroniser:
                     self._on_fault(node_id, FAULT_RECORD, "a rejected record in a reconciliation")
                 case _ as never:
                     assert_never(never)
-        return verdicts.count("accepted")
+        return verdicts
 
     def _is_settled(self, node_id: bytes, record_id: bytes, now_s: float) -> bool:
         """Whether a record from this peer was judged a moment ago."""

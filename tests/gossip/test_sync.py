@@ -11,6 +11,7 @@ from gossip.net.streams import Frames
 from gossip.net.sync import Synchroniser
 from protocol.envelope import peek_id
 from protocol.limits import SIGNATURE_BYTES
+from protocol.limits_network import SYNC_GET_IDS_MAX
 from tests.gossip.fakes import FakeStore, make_envelope
 
 HONEST = b"\x01" * 32
@@ -24,6 +25,15 @@ class CheckingStore(FakeStore):
         if any(envelope[:SIGNATURE_BYTES]):
             return "rejected"
         return super().add(envelope)
+
+
+class FullStore(FakeStore):
+    """Cannot write for a while."""
+
+    full = True
+
+    def add(self, envelope: bytes) -> Verdict:
+        return "deferred" if self.full else super().add(envelope)
 
 
 def forged(number: int) -> bytes:
@@ -99,6 +109,30 @@ async def test_a_forgery_does_not_keep_the_true_record_out() -> None:
     assert (await reconcile(ours, synchroniser(liar), LIAR)).received == 0
     assert faults == [LIAR]
     assert (await reconcile(ours, synchroniser(honest), HONEST)).received == 1
+
+
+@pytest.mark.parametrize("initiates", [True, False])
+async def test_what_a_full_disk_deferred_is_taken_as_soon_as_there_is_room(initiates: bool) -> None:
+    store, other = FullStore(), FakeStore()
+    for number in range(SYNC_GET_IDS_MAX + 100):
+        other.add(make_envelope(number))
+    ours, theirs = synchroniser(store), synchroniser(other)
+
+    async def run() -> SyncReport:
+        if initiates:
+            return await reconcile(ours, theirs, HONEST)
+        return await reconcile(theirs, ours, HONEST)
+
+    report = await run()
+    assert report.received == 0
+    assert not store.records
+    if initiates:
+        # One frame was wasted, not the whole set.
+        assert not report.complete
+        assert len(other.asked) <= SYNC_GET_IDS_MAX
+    store.full = False
+    assert (await run()).complete
+    assert store.records == other.records
 
 
 async def test_a_peer_that_stalls_is_left_and_others_are_asked(
