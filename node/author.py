@@ -40,8 +40,12 @@ class Author:
     intake: Intake
     publisher: Publisher
 
-    async def publish(self, body: Body) -> bytes:
+    async def publish(self, body: Body, *, aloud: bool = True) -> bytes:
         """Sign a record, make it durable, and only then tell others.
+
+        Args:
+            body: What it says.
+            aloud: Whether to send it to the swarm; else peers find it when they reconcile.
 
         Returns:
             Its id.
@@ -52,10 +56,14 @@ class Author:
         """
         swarm = self.intake.ledger.swarm
         envelope = seal(body, key=self.key, swarm=swarm, created_ms=clock.now_ms())
-        return await self.bring_in(envelope)
+        return await self.bring_in(envelope, aloud=aloud)
 
-    async def bring_in(self, envelope: bytes) -> bytes:
+    async def bring_in(self, envelope: bytes, *, aloud: bool = True) -> bytes:
         """Make a record that this node has signed durable, and only then tell others.
+
+        Args:
+            envelope: The record.
+            aloud: As for `publish`.
 
         Returns:
             Its id.
@@ -67,7 +75,8 @@ class Author:
         disposition = await self.intake.submit(envelope, local=True)
         if disposition == "rejected":
             raise NodeError("this node's own record was rejected; see its log")
-        await self.publisher.publish_record(envelope)
+        if aloud:
+            await self.publisher.publish_record(envelope)
         return peek_id(envelope)
 
     async def notify(self, body: NoticeBody) -> None:

@@ -13,7 +13,7 @@ import trio
 from node.activity import Work
 from node.agent.checking import Checked
 from node.agent.proposal import Proposal
-from node.duties import screens_enough
+from node.duties import screens_enough, tells_at_once
 from node.workbench import Tools, Watch
 from protocol import limits
 from protocol.notices import Claim
@@ -86,18 +86,22 @@ class Screener:
         """Run an idea on this node's own seeds: a second one only when the first leaves doubt."""
         tools = self._tools
         results: list[tuple[Outcome, Outcome]] = []
-        gains_micro: list[int | None] = []
-        while not screens_enough(gains_micro, tools.ledger.policy.tau_micro):
+        while not screens_enough(self._gains_micro(results), tools.ledger.policy.tau_micro):
             number = len(results)
             show = tools.on_arm(worker, Work("screening", None, proposal.title, number))
             arms = await tools.bench.screen(baseline, proposal.source, number, show)
             results.append(arms)
-            before, after = arms[0].metric_micro, arms[1].metric_micro
-            if before is None or after is None:
-                gains_micro.append(None)
-            else:
-                gains_micro.append(tools.ledger.metric.gain_micro(before, after))
         return results
+
+    def _gains_micro(self, arms: Sequence[tuple[Outcome, Outcome]]) -> list[int | None]:
+        """Gain of each run; None where an arm failed."""
+        gain_micro = self._tools.ledger.metric.gain_micro
+        return [
+            None
+            if before.metric_micro is None or after.metric_micro is None
+            else gain_micro(before.metric_micro, after.metric_micro)
+            for before, after in arms
+        ]
 
     async def _publish(
         self,
@@ -121,9 +125,12 @@ class Screener:
                 change=printable(proposal.change, limits.CHANGE_BYTES_MAX),
             ),
         )
-        identity = await tools.author.publish(hypothesis)
+        tau_micro, agents = tools.ledger.policy.tau_micro, len(tools.alive())
+        aloud = tells_at_once(self._gains_micro(arms), tau_micro, agents)
+        identity = await tools.author.publish(hypothesis, aloud=aloud)
         tools.costs.keep(identity, proposal.cost)
         for number, pair in enumerate(arms):
             tools.keep_logs(identity, "screen", number, pair)
-            await tools.author.publish(tools.bench.trial(identity, "screen", number, pair))
+            trial = tools.bench.trial(identity, "screen", number, pair)
+            await tools.author.publish(trial, aloud=aloud)
         tools.tell(f"screened “{proposal.title}”: {tools.describe_arms(arms[-1])}", identity)

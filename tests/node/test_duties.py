@@ -1,6 +1,8 @@
-"""What a member owes the swarm: merging in turn."""
+"""What a member owes the swarm: merging in turn, and telling what others wait for."""
 
-from node.duties import MergeDuty
+import pytest
+
+from node.duties import MergeDuty, tells_at_once
 from protocol.ids import rendezvous
 from protocol.keys import SigningKey
 from swarm.ledger import Ledger
@@ -56,3 +58,21 @@ def test_who_is_not_heard_of_is_not_waited_for() -> None:
 def test_strangers_merge_nothing() -> None:
     ledger, _, _ = verified()
     assert MergeDuty().due(ledger, key(99).public, set(), 0.0) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("gains_micro", "agents", "aloud"),
+    [
+        ([-5_000], 50, True),
+        ([-5_000], 51, False),
+        ([None], 51, False),
+        ([TAU, None], 51, False),
+        ([TAU, TAU - 1], 51, False),
+        ([TAU, TAU], 51, True),
+        ([20 * TAU], 3_500, True),
+    ],
+)
+def test_a_large_swarm_is_not_told_at_once_what_nobody_waits_for(
+    gains_micro: list[int | None], agents: int, aloud: bool
+) -> None:
+    assert tells_at_once(gains_micro, TAU, agents) == aloud

@@ -119,6 +119,25 @@ def test_a_claim_that_does_not_hold_on_others_seeds_is_not_merged(tmp_path: Path
     virtually(test)
 
 
+def test_a_large_swarm_finds_what_does_not_help_when_it_reconciles(tmp_path: Path) -> None:
+    async def test() -> None:
+        proposer = ListedProposer([-50_000, BIG])
+        async with fake_swarm(tmp_path, [proposer, None, None]) as nodes:
+            presences = nodes[0].desk.presences
+            await until(lambda: bool(presences.known()))
+            (heard, *_) = presences.known().values()
+            said = replace(heard.presence, wants_admission=False)
+            for number in range(60):
+                presences.take(bytes([number]) * 32, said, 1, trio.current_time())
+            await until(lambda: len(statuses(nodes[0])) == 2)
+            await until(lambda: nodes[1].intake.ledger.head.depth == 1)
+            assert sorted(statuses(nodes[0]).values()) == ["merged", "screened_out"]
+            # The other nodes were told of what deserves their time, and of nothing else.
+            assert list(statuses(nodes[1]).values()) == ["merged"]
+
+    virtually(test)
+
+
 async def _claim_falsely(author: Author, node: FakeNode) -> None:
     """Publish a worthless change with a screening trial that claims a gain."""
     source = node.materials.keep_script(script(1))

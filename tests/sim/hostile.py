@@ -87,9 +87,9 @@ class Colluder(Liar):
 class Equivocator(HostilePeer):
     """Signs two outcomes of every pair, and tells one half of the swarm each."""
 
-    def publish(self, body: Body) -> bytes:
+    def publish(self, body: Body, *, aloud: bool = True) -> bytes:
         if not isinstance(body, Trial) or body.purpose != "verify":
-            return super().publish(body)
+            return super().publish(body, aloud=aloud)
         other = replace(body, child=arm(body.child.metric_micro, self.rng))
         halves = [self.sealed(body), self.sealed(other)]
         for number in self.world.partners(self.number):
@@ -105,9 +105,9 @@ class Withholder(HostilePeer):
         self._kept: list[Body] = []
         self._later(0.9 * self.world.plan.bad_s - self.world.now_s % 1, self._flush)
 
-    def publish(self, body: Body) -> bytes:
+    def publish(self, body: Body, *, aloud: bool = True) -> bytes:
         if not isinstance(body, Trial) or body.purpose != "verify":
-            return super().publish(body)
+            return super().publish(body, aloud=aloud)
         self._kept.append(body)
         return b""
 

@@ -190,14 +190,15 @@ class Machine:
 
     # -- gossip -----------------------------------------------------------------------------------
 
-    def publish(self, body: Body) -> bytes:
-        """Sign a record, make it durable, and only then tell others."""
+    def publish(self, body: Body, *, aloud: bool = True) -> bytes:
+        """Sign a record, make it durable, and only then tell others, or let them find it."""
         created_ms = self.now_ms()
         envelope = seal(body, key=self.key, swarm=self.ledger.swarm, created_ms=created_ms)
 
         def done(disposition: Disposition) -> None:
             assert disposition != "rejected", "an honest node's own record was rejected"
-            self._perform(self.bundler.handle(Publish(envelope), self.world.now_s))
+            if aloud:
+                self._perform(self.bundler.handle(Publish(envelope), self.world.now_s))
 
         self.submit(envelope, done, local=True)
         return peek_id(envelope)

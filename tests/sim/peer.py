@@ -6,10 +6,11 @@ is decided is decided by the code that real nodes run.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from node.claims import Claims
-from node.duties import AdmitDuty, MergeDuty, screens_enough, share_allows
+from node.duties import AdmitDuty, MergeDuty, screens_enough, share_allows, tells_at_once
 from node.presences import Presences, presence_period_s
 from protocol.ids import seed_from_proof
 from protocol.notices import Claim, Presence
@@ -305,13 +306,15 @@ class Peer(Machine):
             before, after = self.outcome(b"", "screen", entry.source, source, seed)
             gains.append(None if before is None or after is None else before - after)
             if screens_enough(gains, self.ledger.policy.tau_micro):
-                self._publish_idea(idea, len(gains))
+                agents = len(self.presences.agents(self.world.now_s))
+                aloud = tells_at_once(gains, self.ledger.policy.tau_micro, agents)
+                self._publish_idea(idea, len(gains), aloud=aloud)
             else:
                 self._screen(idea, gains)
 
         self._begin("screening", useful, finish)
 
-    def _publish_idea(self, idea: Idea, runs: int) -> None:
+    def _publish_idea(self, idea: Idea, runs: int, *, aloud: bool = True) -> None:
         head = self.ledger.entries[idea.parents[0]]
         identity = self.publish(
             Hypothesis(
@@ -320,7 +323,8 @@ class Peer(Machine):
                 title=idea.title,
                 rationale="",
                 origin=Origin("offline", "", "test", idea.change),
-            )
+            ),
+            aloud=aloud,
         )
         truth = self.world.truth
         gain_micro = truth.metric_micro(head.source) - truth.metric_micro(idea.source)
@@ -329,11 +333,12 @@ class Peer(Machine):
             f" truly {gain_micro / 1e6:+.4f}"
         )
         # As in a real node, the trials follow when the hypothesis is durable.
-        self._later(2 * DISK_S + 0.001, lambda: self._publish_screens(identity, runs))
+        publish_screens = partial(self._publish_screens, identity, runs, aloud=aloud)
+        self._later(2 * DISK_S + 0.001, publish_screens)
 
-    def _publish_screens(self, identity: bytes, runs: int) -> None:
+    def _publish_screens(self, identity: bytes, runs: int, *, aloud: bool) -> None:
         if not self.ledger.is_hypothesis(identity):
-            self._later(DISK_S, lambda: self._publish_screens(identity, runs))
+            self._later(DISK_S, partial(self._publish_screens, identity, runs, aloud=aloud))
             return
         for number in range(runs):
-            self.publish(self.trial(identity, "screen", number))
+            self.publish(self.trial(identity, "screen", number), aloud=aloud)

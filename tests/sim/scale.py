@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from protocol.limits import SIGNATURE_BYTES
 from protocol.policy import LAB
 from protocol.records import Trial, kind_of
 from tests.sim.carrying import Idea
@@ -49,19 +48,18 @@ class ScalePeer(Peer):
     """A node that never runs out of ideas, and counts what it sends.
 
     Attributes:
-        sent_bytes: Bytes of bundles, copies counted.
         bundles: Bundles that came first here, its own included.
+        bundle_bytes: Their bytes.
     """
 
     def __init__(self, world: World, number: int) -> None:
         super().__init__(world, number)
-        self.sent_bytes = 0
         self.bundles = 0
+        self.bundle_bytes = 0
 
     def relay(self, data: bytes, source: int | None) -> None:
         self.bundles += 1
-        copies = len(self.world.partners(self.number)) - (source is not None)
-        self.sent_bytes += copies * len(data)
+        self.bundle_bytes += len(data)
         super().relay(data, source)
 
     def _explore(self) -> bool:
@@ -89,8 +87,8 @@ class Counted:
         runs: Runs of an arm that a node could have made in the time.
         records: Records by kind.
         record_bytes: Bytes of all records.
-        sent_bytes: Bytes of bundles that a node sent, in the mean.
         bundles: Bundles that reached a node, in the mean.
+        bundle_bytes: Their bytes.
         verifying: Share of the working time that went to verifying.
         promising: Hypotheses that their authors' runs speak for.
         verified: Those that were verified.
@@ -105,8 +103,8 @@ class Counted:
     runs: float
     records: Counter[str]
     record_bytes: int
-    sent_bytes: float
     bundles: float
+    bundle_bytes: float
     verifying: float
     promising: int
     verified: int
@@ -169,8 +167,8 @@ def _count(peers: Sequence[ScalePeer], lasts_s: float, waiting: int, cpu_s: floa
         runs=lasts_s * sum(1 / peer.arm_s for peer in peers) / nodes,
         records=records,
         record_bytes=sum(len(envelope) for envelope in peers[0].disk.values()),
-        sent_bytes=sum(peer.sent_bytes for peer in peers) / nodes,
         bundles=sum(peer.bundles for peer in peers) / nodes,
+        bundle_bytes=sum(peer.bundle_bytes for peer in peers) / nodes,
         verifying=busy["verifying"] / max(1.0, sum(busy.values())),
         promising=len(items),
         verified=sum(item.status in {"merged", "verified"} for item in items),
@@ -193,7 +191,8 @@ class Load:
     Attributes:
         records: Records that it stores.
         stored_bytes: Their bytes.
-        sent_bytes: Bytes of bundles and presences that it sends.
+        sent_bytes: Bytes that it sends: copies of bundles and presences, and once what
+            reconciliation brings.
         record_cores: Share of a core that records take.
         message_cores: Share of a core that pubsub messages take.
     """
@@ -213,11 +212,12 @@ def reckon(counted: Counted, nodes: int, run_s: float, costs: Costs) -> Load:
     bundles = counted.bundles * scale
     presences = 3_600 * min(PRESENCES_PER_S, nodes / 2.0)
     stored = counted.record_bytes * scale
-    heads = records * SIGNATURE_BYTES // 16
+    gossiped = counted.bundle_bytes * scale
     return Load(
         records=records,
         stored_bytes=stored,
-        sent_bytes=MESH_COPIES * (stored + heads + presences * PRESENCE_BYTES),
+        sent_bytes=MESH_COPIES * (gossiped + presences * PRESENCE_BYTES)
+        + max(0.0, stored - gossiped),
         record_cores=records * costs.record_s / 3_600,
         message_cores=(bundles + presences) * costs.message_s / 3_600,
     )
