@@ -15,8 +15,11 @@ from node.home import Home
 
 
 def run(*arguments: str, colour: bool = False, env: Mapping[str, str] | None = None) -> Result:
-    """Run a command through the group, as `swarm-node` does."""
-    return CliRunner().invoke(cli, list(arguments), color=colour, env=env, standalone_mode=False)
+    """Run a command through the group, as `swarm-node` does, whatever terminal the tests run in."""
+    terminal = {"TERM": "xterm-256color", "NO_COLOR": None, **(env or {})}
+    return CliRunner().invoke(
+        cli, list(arguments), color=colour, env=terminal, standalone_mode=False
+    )
 
 
 @contextlib.contextmanager
