@@ -71,7 +71,8 @@ class Costs:
         cpu_ms: CPU time of training and scoring together.
         wall_ms: Wall time.
         memory_kib: Highest resident memory.
-        tokens: Tokens drawn; 0 under a budget of seconds, of which a faster script makes more.
+        tokens: Tokens drawn under a budget of tokens, where they are what is spent; 0 under any
+            other, where a cheaper step that leaves room for more of them is what is looked for.
     """
 
     cpu_ms: int = 0
@@ -86,7 +87,7 @@ class Costs:
             cpu_ms=outcome.train_cpu_ms + outcome.score_cpu_ms,
             wall_ms=outcome.wall_ms,
             memory_kib=outcome.peak_memory_kib,
-            tokens=0 if kind == "seconds" else outcome.tokens,
+            tokens=outcome.tokens if kind == "tokens" else 0,
         )
 
     def at_least(self, other: "Costs") -> "Costs":

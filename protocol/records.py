@@ -183,8 +183,8 @@ class Trial:
             measured.
         genesis_memory_kib: Highest resident memory of the genesis script on this machine; 0 when
             it was not measured.
-        genesis_tokens: Tokens that the genesis script draws; 0 when it was not measured, or when
-            the budget is time, of which a faster script should make more.
+        genesis_tokens: Tokens that the genesis script draws under a budget of tokens; 0 when it was
+            not measured, or under any other budget, of which a cheaper step should make more.
         device: The hardware, in words.
         runtime: The software that matters for the numbers.
     """

@@ -124,9 +124,10 @@ def _pair(trial_id: bytes, trial: Trial, verifier: bytes, seat: bytes, metric: M
 def cost_permille(trial: Trial) -> int | None:
     """The child's highest cost relative to the genesis script's; None when nothing was measured.
 
-    Costs are CPU time of training and scoring, wall time, memory, and the batches handed out,
-    counted in tokens: how they are cut into batches is the script's affair. Relative to the genesis
-    and never to the parent: a bound per merge would compound.
+    Costs are CPU time of training and scoring, wall time, memory, and, where the trial gives the
+    genesis script's, the batches handed out, counted in tokens: how they are cut into batches is
+    the script's affair. A node gives them under a budget of tokens only (ADR 16). Relative to the
+    genesis and never to the parent: a bound per merge would compound.
     """
     if trial.child.status != "ok":
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import pytest
+
 from node.bench import Bench, Costs
 from protocol.keys import SigningKey
 from swarm.counting import cost_permille
@@ -75,7 +77,7 @@ async def _cost(bench: Bench, child: str, pair: int = 0) -> int | None:
 
 async def test_the_genesis_scripts_costs_travel_with_a_trial() -> None:
     bench = await _measured(LoadedRunner())
-    assert bench.costs == Costs(cpu_ms=500, wall_ms=1_000, memory_kib=300_000, tokens=640)
+    assert bench.costs == Costs(cpu_ms=500, wall_ms=1_000, memory_kib=300_000, tokens=0)
     assert await _cost(bench, "child") == 1_000
 
 
@@ -108,14 +110,15 @@ async def test_an_ordinary_pair_measures_nothing_again() -> None:
     assert [script for script, _ in runner.ran] == ["parent", "child"]
 
 
-async def test_under_a_budget_of_time_more_tokens_are_no_cost() -> None:
-    bench = await _measured(LoadedRunner(), "seconds")
-    assert bench.costs.tokens == 0
+@pytest.mark.parametrize(
+    ("kind", "permille"), [("flops", 1_000), ("seconds", 1_000), ("tokens", 100_000)]
+)
+async def test_more_tokens_are_a_cost_only_where_they_are_the_budget(
+    kind: BudgetKind, permille: int
+) -> None:
+    bench = await _measured(LoadedRunner(), kind)
     trial = bench.trial(HYPOTHESIS, "verify", 0, (_ran(640), _ran(64_000)))
-    assert cost_permille(trial) == 1_000
-    counted = await _measured(LoadedRunner(), "flops")
-    trial = counted.trial(HYPOTHESIS, "verify", 0, (_ran(640), _ran(64_000)))
-    assert cost_permille(trial) == 100_000
+    assert cost_permille(trial) == permille
 
 
 def _ran(tokens: int) -> Outcome:

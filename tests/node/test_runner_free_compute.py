@@ -101,9 +101,12 @@ SLEEPY = "import time\n" + HEAD.replace(
 """Takes a machine's time without working."""
 MANY_BATCHES = HEAD.replace("        _ = logits[0] @ logits[0].T\n", "").replace(
     "    for x, y in run.batches(4, 32):\n",
-    "    for step, (x, y) in enumerate(run.batches(4, 32)):\n        if step == 600: break\n",
+    "    for step, (x, y) in enumerate(run.batches(4, 32)):\n        if step == 2500: break\n",
 )
-"""Steps that cost nothing of the kind that is counted, so that there are many."""
+"""Steps that cost nothing of the kind that is counted, so that there are many: CPU time tells."""
+
+DEARER_STEPS = HEAD.replace("logits[0] @ logits[0].T", "logits[:3].flatten(0, 1) @ logits[0].T")
+"""The same, but that it gets a third of the steps out of the same operations."""
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,15 @@ def test_compute_that_the_meter_does_not_see_loses_the_verdict(
     outcome = shared.run(job(script))
     assert outcome.status == "ok", outcome
     assert _verdict(shared, genesis, outcome) == "refuted: it costs more than the policy allows"
+
+
+def test_cheaper_steps_may_draw_more_data_out_of_the_same_operations(
+    shared: SharedRunner, genesis: Outcome
+) -> None:
+    dearer = shared.run(job(DEARER_STEPS))
+    assert genesis.tokens >= 2.9 * dearer.tokens
+    assert genesis.flops == pytest.approx(dearer.flops, rel=0.03)
+    assert "costs more" not in _verdict(shared, genesis=dearer, child=genesis)
 
 
 def test_counted_work_in_build_model_is_charged(shared: SharedRunner) -> None:
