@@ -361,4 +361,6 @@ def test_what_a_reported_task_earns_is_called_reproduced(visitor: Visitor, tmp_p
         assert "reproduced" in said
         assert not re.search(r"\bverified\b", said), re.findall(r".{30}\bverified\b.{30}", said)
     finally:
+        # A page that is open when the server ends reports the broken stream.
+        visitor.close()
         served.stop()
