@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 _RECONCILE_TIMEOUT_S: Final = 60.0
+_SECOND_PEER_S: Final = 10.0
+"""How long a node that may have signed before waits for a second peer's word on what it signed."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Node:
         self._sandbox: Sandbox | None = None
         self._sandbox_problem = ""
         self._leaderboard: Leaderboard | None = None
+        self._may_have_signed = True
         self._workers = workers_of(config)
         self._activity = Activity(describe_device(), [Work("starting")] * self._workers)
         self._api_key = take_api_key(os.environ)
@@ -104,6 +107,7 @@ class Node:
             NodeError: It cannot start; the text says why and what to do.
         """
         with self._locked(), self._opened_store() as store:
+            self._may_have_signed = self._home.key.exists()
             key = load_or_create_identity(self._home.key)
             blobs = BlobStore(self._home.blobs)
             desk = Desk(node_id=key.public, store=store, blobs=blobs, role=self._config.role)
@@ -350,7 +354,11 @@ class Node:
             self._activity.news(clock.now_ms(), f"the genesis script ended as {outcome.status}")
 
     async def _wait_reconciled(self, network: Network, author: Author) -> None:
-        """Learn from a peer what this node signed before, unless it cannot have signed anything."""
+        """Learn from peers what this node signed before, unless it cannot have signed anything.
+
+        One peer could hide it, and this node would contradict itself, so two are asked where there
+        are two.
+        """
         signed_before = author.intake.ledger.has_trials_by(author.key.public)
         if not self._config.bootstrap and not signed_before:
             return
@@ -358,6 +366,9 @@ class Node:
             await network.wait_reconciled()
         if scope.cancelled_caught:
             _log.warning("no peer answered; going on with what is here")
+        elif self._may_have_signed:
+            with trio.move_on_after(_SECOND_PEER_S):
+                await network.wait_reconciled(peers=2)
 
     # -- while running --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ mean, and it imports libp2p only when the network is served, since that takes se
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from gossip.net.schedule import Schedule
     from gossip.net.streams import Frames
     from gossip.net.sync import Synchroniser
+
+_AGREEMENT_POLL_S: Final = 0.1
 
 
 class Network:
@@ -173,9 +175,15 @@ class Network:
         if self._peers.same_swarm(node_id):
             self._serving().schedule.suggest_sync(node_id)
 
-    async def wait_reconciled(self) -> None:
-        """Wait until the set of records has once been found, or made, equal to a peer's."""
-        await (await self._served()).reconciled.wait()
+    async def wait_reconciled(self, peers: int = 1) -> None:
+        """Wait until our set of records was once found, or made, equal to those of so many peers.
+
+        Args:
+            peers: One may hide from us what it has; several seldom hide the same.
+        """
+        await self._served()
+        while self._peers.agreeing() < peers:  # noqa: ASYNC110
+            await trio.sleep(_AGREEMENT_POLL_S)
 
     async def reconcile(self, node_id: bytes) -> SyncReport:
         """Reconcile with a connected peer now.
@@ -192,7 +200,7 @@ class Network:
 
         report = await running.meetings.ask(node_id, SYNC_PROTOCOL, SYNC_TIMEOUT_S, conversation)
         if report.complete:
-            running.reconciled.set()
+            self._peers.agreed(node_id)
         return report
 
     async def fetch_blob(self, digest: bytes, size_limit: int, sink: Path) -> None:
@@ -330,17 +338,15 @@ class Network:
             per_peer_max=BLOB_STREAMS_PER_PEER_MAX,
             total_max=BLOB_STREAMS_TOTAL_MAX,
         )
-        reconciled = trio.Event()
         schedule = Schedule(
             self._config,
             peers=peers,
             dialer=self._dialer,
             meetings=meetings,
             reconcile=self.reconcile,
-            reconciled=reconciled,
             rng=self._rng,
         )
-        return _Running(engine, relay, sync, meetings, schedule, reconciled)
+        return _Running(engine, relay, sync, meetings, schedule)
 
     def _require_member(self, node_id: bytes) -> None:
         if not self._peers.same_swarm(node_id):
@@ -356,5 +362,4 @@ class _Running:
     sync: "Synchroniser"
     meetings: "Meetings"
     schedule: "Schedule"
-    reconciled: trio.Event
     nursery: trio.Nursery | None = None

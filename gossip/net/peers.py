@@ -32,6 +32,7 @@ class Peer:
         sync_failures: Reconciliations in a row that it did not see through.
         sync_again_s: Before then it is not asked again.
         exchanged_s: When we last asked it for addresses.
+        agreed: Whether its set of records was once found, or made, equal to ours.
     """
 
     node_id: bytes
@@ -47,6 +48,7 @@ class Peer:
     sync_failures: int = 0
     sync_again_s: float = 0.0
     exchanged_s: float | None = None
+    agreed: bool = False
 
 
 class PeerTable:
@@ -88,6 +90,16 @@ class PeerTable:
     def members(self) -> list[Peer]:
         """Connected peers that have said they belong to our swarm."""
         return [peer for peer in self._peers.values() if self.same_swarm(peer.node_id)]
+
+    def agreed(self, node_id: bytes) -> None:
+        """Note that a peer's set of records is ours."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.agreed = True
+
+    def agreeing(self) -> int:
+        """How many connected members once had the same set of records as we."""
+        return sum(peer.agreed for peer in self.members())
 
     def dialled(self) -> int:
         """How many members we have dialled ourselves.

@@ -53,7 +53,6 @@ class Schedule:
         dialer: Dialer,
         meetings: Meetings,
         reconcile: Reconcile,
-        reconciled: trio.Event,
         rng: random.Random,
     ) -> None:
         self._config = config
@@ -61,7 +60,6 @@ class Schedule:
         self._dialer = dialer
         self._meetings = meetings
         self._reconcile = reconcile
-        self._reconciled = reconciled
         self._rng = rng
         self._wanted: set[bytes] = set()
         self._syncing: set[bytes] = set()
@@ -164,7 +162,7 @@ class Schedule:
         if peer.greeting.hello.digest != self._meetings.own_greeting().hello.digest:
             self.suggest_sync(node_id)
         else:
-            self._reconciled.set()
+            self._peers.agreed(node_id)
 
     async def _keep_reconciling(self, nursery: trio.Nursery) -> None:
         while True:

@@ -84,6 +84,21 @@ async def test_equal_sets_count_as_reconciled() -> None:
             await second.wait_reconciled()
 
 
+async def test_one_peer_alone_does_not_count_as_two() -> None:
+    slow = NetworkConfig(seed=bytes(32), sync_period_s=600)
+    async with serving(1, FakeStore(), config=slow) as first:
+        bootstrap = first.addresses
+        async with serving(2, FakeStore(), config=slow, bootstrap=bootstrap) as second:
+            with trio.fail_after(20):
+                await second.wait_reconciled()
+            with trio.move_on_after(0.5) as alone:
+                await second.wait_reconciled(peers=2)
+            assert alone.cancelled_caught
+            async with serving(3, FakeStore(), config=slow, bootstrap=second.addresses):
+                with trio.fail_after(20):
+                    await second.wait_reconciled(peers=2)
+
+
 async def test_publishing_many_at_once_loses_nothing() -> None:
     # Reconciliation is switched off by its period, so that pubsub alone must deliver.
     slow = NetworkConfig(seed=bytes(32), sync_period_s=600, hello_period_s=600)
