@@ -16,11 +16,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from node.errors import NodeError
+from node.hardware import describe_device, gpu_for_strangers
 from protocol.limits import DEVICE_BYTES_MAX
 from protocol.schema import printable
+
+if TYPE_CHECKING:
+    from node.config import Config
+    from trainer.manifest import Tier
 
 DEVICES: Final = ("auto", "cpu", "cuda", "mps")
 _PROBE_TIMEOUT_S: Final = 120.0
@@ -78,6 +83,29 @@ class Device:
     def is_gpu(self) -> bool:
         """Whether runs need GPU mode."""
         return self.kind != "cpu"
+
+    @property
+    def words(self) -> str:
+        """The hardware, as records and reports name it."""
+        return self.name or describe_device()
+
+    def files(self) -> tuple[Path, ...]:
+        """The device files that runs must see; the risk of showing them is logged.
+
+        Raises:
+            NodeError: There are none, so that GPU mode cannot be had.
+        """
+        return gpu_for_strangers() if self.is_gpu else ()
+
+
+def agreed_device(config: "Config", tier: "Tier") -> Device:
+    """The device that a tier and this machine's person agree on; may ask torch, for seconds.
+
+    Raises:
+        DeviceError: There is none.
+    """
+    wanted = Wanted(config.device, config.gpu, tier.device, tier.device_model)
+    return choose_device(wanted, ask_torch)
 
 
 def choose_device(wanted: Wanted, find: Callable[[], Found]) -> Device:

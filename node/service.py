@@ -28,12 +28,12 @@ from node.capacity import workers_of
 from node.config import Config, expand_bootstrap
 from node.control import serve_control
 from node.desk import Desk
-from node.devices import Device, Wanted, ask_torch, choose_device
+from node.devices import agreed_device
 from node.door import Door
 from node.drafts import Drafts
 from node.errors import NodeError, UnreachableNodeError, UsageError
 from node.founding import SWARM_SETTING, load_genesis
-from node.hardware import describe_device, gpu_for_strangers
+from node.hardware import describe_device
 from node.home import Home
 from node.hypothesis_costs import HypothesisCosts
 from node.identity import load_or_create_identity
@@ -58,7 +58,6 @@ from protocol.keys import SigningKey
 from protocol.records import Genesis, Record
 from swarm.events import Event
 from trainer.job import TrainerError
-from trainer.manifest import Tier
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -282,7 +281,8 @@ class Node:
         genesis = author.intake.ledger.genesis_body
         try:
             task = await materials.task()
-            device = await self._choose_device(task.tier(genesis.tier))
+            tier = task.tier(genesis.tier)
+            device = await trio.to_thread.run_sync(agreed_device, config, tier)
             data = await fetch_run_data(materials, task, self._home.worker_code)
         except TrainerError as error:
             raise NodeError(f"the swarm's task cannot be used here: {error}") from error
@@ -291,7 +291,7 @@ class Node:
             data=data,
             stage_home=self._home.worker_code,
             slots=self._workers,
-            devices=gpu_for_strangers() if device.is_gpu else (),
+            devices=device.files(),
         ) as runner:
             job = partial(task.job, genesis.tier, device=device.kind)
             ratio = genesis.policy.cost_ratio_permille
@@ -330,16 +330,6 @@ class Node:
                     for worker in range(self._workers):
                         nursery.start_soon(self._researcher.work, worker)
                 watching.cancel_scope.cancel()
-
-    async def _choose_device(self, tier: Tier) -> Device:
-        """The device that the tier and this node's person agree on.
-
-        Raises:
-            DeviceError: There is none.
-        """
-        config = self._config
-        wanted = Wanted(config.device, config.gpu, tier.device, tier.device_model)
-        return await trio.to_thread.run_sync(choose_device, wanted, ask_torch)
 
     async def _measure_genesis(self, bench: Bench, script: str) -> None:
         def show(arm: str, share: float) -> None:

@@ -22,7 +22,7 @@ class Policy:
         liars: Verifiers (`f`) whose trials, whatever they say, can decide nothing.
         cap_pairs: Pairs that may count for one hypothesis.
         park_pairs: Pairs after which weak evidence parks a hypothesis.
-        cost_ratio_permille: Highest cost (CPU and wall time, memory, tokens drawn) relative to the
+        cost_ratio_permille: Highest cost (CPU and wall time, memory, tokens) relative to the
             genesis script.
         admission: How joiners become members: `all`, `ticket` or `ask`.
         admit_depth_max: Longest chain of admissions from the founder.

@@ -40,6 +40,7 @@ class Import:
 
     Attributes:
         name: word for the task.
+        device: class of devices whose runs are compared: `cpu`, `cuda` or `mps`.
         metric: the metric that a run prints.
         direction: `min` or `max`.
         seconds: training time; None takes `TIME_BUDGET` from `prepare.py`.
@@ -49,6 +50,7 @@ class Import:
     """
 
     name: str
+    device: str
     metric: str = "val_bpb"
     direction: str = "min"
     seconds: int | None = None
@@ -77,6 +79,7 @@ def import_task(directory: pathlib.Path, wanted: Import) -> pathlib.Path:
         unit="bits/byte" if wanted.metric.endswith("bpb") else wanted.metric,
         direction=wanted.direction,
         seconds=seconds,
+        device=wanted.device,
         tau_micro=wanted.tau_micro,
         memory_mib=wanted.memory_mib,
         startup_s=STARTUP_S,
@@ -197,6 +200,7 @@ memory_mib = {memory_mib}
 
 [tiers.standard]
 budget = {{ kind = "seconds", amount = {seconds} }}
+device = "{device}"                     # runs on other devices are not compared with these
 tau_micro = {tau_micro}
 """
 

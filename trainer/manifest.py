@@ -148,6 +148,11 @@ class Manifest:
         """Whether the node scores a model that the script trains, and no program is run."""
         return not self.run
 
+    @property
+    def judged(self) -> bool:
+        """Whether a fixed program of the task reads what is edited, so that speed earns nothing."""
+        return bool(self.run) and self.scorer == "trusted"
+
 
 def read_manifest(content: bytes) -> Manifest:
     """Returns what a `task.toml` says.
@@ -216,7 +221,7 @@ def _check(manifest: Manifest) -> None:
     code = [name for name in manifest.editable if name.endswith(".py")]
     if manifest.scores_model and (len(code) != 1 or len(manifest.editable) != 1):
         raise TaskError(f"{MANIFEST}: editable must be one Python file, as entry asks of it")
-    if manifest.scorer == "trusted" and manifest.run and code:
+    if manifest.judged and code:
         raise TaskError(
             f"{MANIFEST}: the judge {manifest.run[0]} is trusted because it only reads what agents"
             f" edit; {code[0]} would be run beside it: make it fixed, or the scorer reported"
@@ -235,6 +240,11 @@ def _check(manifest: Manifest) -> None:
             raise TaskError(
                 f"{MANIFEST}: tiers: {tier.name}: a task with run has a budget of kind seconds:"
                 " nobody counts the tokens or operations of a program that owns its loop"
+            )
+        if tier.budget.kind == "seconds" and tier.device == "any" and not manifest.judged:
+            raise TaskError(
+                f"{MANIFEST}: tiers: {tier.name}: seconds buy more on a faster machine: say which"
+                ' devices are compared, as device = "cpu", "cuda" or "mps"'
             )
 
 

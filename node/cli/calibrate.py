@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import find_task, json_option, print_json, require_sandboxes, task_option
+from node.cli.options import (
+    device_options,
+    find_task,
+    json_option,
+    print_json,
+    require_sandboxes,
+    task_option,
+)
 
 if TYPE_CHECKING:
+    from node.calibration import Calibration, Plan
+    from node.devices import Device
     from node.runner import Runner
+    from protocol.records import Metric
     from trainer.job import Outcome
+    from trainer.task import Task
 
 
 @click.command()
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
     "--repeats", type=click.IntRange(1, 100), default=2, show_default=True,
     help="Further runs of the first seed, to see the machine's own noise.",
 )  # fmt: skip
+@device_options
 @json_option
 def calibrate(
     *,
@@ -46,6 +58,7 @@ def calibrate(
     edits: int,
     repeats: int,
     as_json: bool,
+    **device_flags: Any,
 ) -> None:
     """Measure the noise of a task on this machine, and propose values for `init`.
 
@@ -53,60 +66,116 @@ def calibrate(
     improved script can be noisier than the first one: measure one, if there is one.
     """
     require_sandboxes()
-    from node import calibration
-    from node.capacity import default_workers
-    from node.cli.local_runner import with_runner
-    from node.hardware import describe_device, describe_runtime
+    from node.calibration import CalibrationError, Plan
+    from node.cli.local_runner import local_device
     from protocol.records import Metric
     from trainer.job import TrainerError
     from trainer.task import load_task
 
     directory = find_task(task)
-    plan = calibration.Plan(seeds, edits, repeats)
-    command = (
-        f"swarm-node calibrate --task {shlex.quote(task)} --tier {shlex.quote(tier)}"
-        f" --seeds {seeds} --edits {edits} --repeats {repeats}"
-        + (f" --script {shlex.quote(str(script))}" if script else "")
-    )
+    plan = Plan(seeds, edits, repeats)
     try:
         loaded = load_task(directory)
         source = script.read_text() if script else loaded.genesis_script(tier)
+        device = local_device(loaded.tier(tier), device_flags)
         metric = Metric(loaded.metric.name, loaded.metric.unit, loaded.metric.direction)
-
-        async def measure(runner: Runner) -> calibration.Calibration:
-            done = 0
-
-            async def run(text: str, seed: int) -> Outcome:
-                nonlocal done
-                outcome = await runner.run(loaded.job(tier, text, seed))
-                done += 1
-                click.echo(f"run {done} of {plan.runs}: {outcome.status}", err=True)
-                return outcome
-
-            return await calibration.calibrate(source, plan, run, metric.gain_micro)
-
-        found = with_runner(loaded, directory, measure, slots=default_workers())
-    except (TrainerError, calibration.CalibrationError, UnicodeDecodeError) as error:
+        measured = _Measured(
+            command=_command(task, tier, plan, script, device),
+            task=loaded,
+            tier=tier,
+            device=device,
+            metric=metric,
+            seeds=seeds,
+        )
+        found = _measure(measured, directory, source, plan)
+    except (TrainerError, CalibrationError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        print_json(
-            {
-                "command": command,
-                "task": loaded.name,
-                "digest": loaded.digest.hex(),
-                "tier": tier,
-                "device": describe_device(),
-                "runtime": describe_runtime(),
-                **dataclasses.asdict(found),
-            }
-        )
-        return
-    unit = metric.unit
+        _print_json(measured, found)
+    else:
+        _print(measured, found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was measured, and how.
+
+    Attributes:
+        command: The command that measures it again.
+        task: The task.
+        tier: Its tier.
+        device: What runs computed on.
+        metric: What the runs measure.
+        seeds: How many seeds of the script.
+    """
+
+    command: str
+    task: Task
+    tier: str
+    device: Device
+    metric: Metric
+    seeds: int
+
+
+def _command(task: str, tier: str, plan: Plan, script: Path | None, device: Device) -> str:
+    return (
+        f"swarm-node calibrate --task {shlex.quote(task)} --tier {shlex.quote(tier)}"
+        f" --seeds {plan.seeds} --edits {plan.edits} --repeats {plan.repeats}"
+        + (f" --script {shlex.quote(str(script))}" if script else "")
+        + (f" --device {device.kind} --gpu" if device.is_gpu else "")
+    )
+
+
+def _measure(measured: _Measured, directory: Path, source: str, plan: Plan) -> Calibration:
+    """Makes the runs of a plan."""
+    from node.calibration import calibrate as calibrate_script
+    from node.capacity import default_workers
+    from node.cli.local_runner import with_runner
+
+    async def work(runner: Runner) -> Calibration:
+        done = 0
+
+        async def run(text: str, seed: int) -> Outcome:
+            nonlocal done
+            job = measured.task.job(measured.tier, text, seed, device=measured.device.kind)
+            outcome = await runner.run(job)
+            done += 1
+            click.echo(f"run {done} of {plan.runs}: {outcome.status}", err=True)
+            return outcome
+
+        return await calibrate_script(source, plan, run, measured.metric.gain_micro)
+
+    # A GPU is one, and runs do not share it well.
+    slots = 1 if measured.device.is_gpu else default_workers()
+    return with_runner(measured.task, directory, work, device=measured.device, slots=slots)
+
+
+def _print_json(measured: _Measured, found: Calibration) -> None:
+    from node.hardware import describe_runtime
+
+    print_json(
+        {
+            "command": measured.command,
+            "task": measured.task.name,
+            "digest": measured.task.digest.hex(),
+            "tier": measured.tier,
+            "device": measured.device.words,
+            "runtime": describe_runtime(),
+            **dataclasses.asdict(found),
+        }
+    )
+
+
+def _print(measured: _Measured, found: Calibration) -> None:
+    from node.hardware import describe_runtime
+
+    unit = measured.metric.unit
     kinds = ", ".join(f"{kind} {sd / 1e6:.6f}" for kind, sd in found.kinds_sd_micro.items())
     for name, text in (
-        ("command", command),
-        ("machine", f"{describe_device()}; {describe_runtime()}"),
-        (metric.name, f"{found.metric_micro / 1e6:.6f} {unit}, mean of {seeds} seeds"),
+        ("command", measured.command),
+        ("machine", f"{measured.device.words}; {describe_runtime()}"),
+        (measured.metric.name,
+         f"{found.metric_micro / 1e6:.6f} {unit}, mean of {measured.seeds} seeds"),
         ("seeds", f"sd {found.seed_sd_micro / 1e6:.6f} {unit}"),
         ("pairs", f"sd {found.pair_sd_micro / 1e6:.6f} {unit} over {found.pairs} harmless pairs"
                   f" ({kinds or 'none'})"),

@@ -7,6 +7,7 @@ import click
 from node.cli.options import (
     Home,
     agent_options,
+    device_options,
     home_option,
     network_options,
     parent_option,
@@ -39,14 +40,7 @@ from node.cli.options import (
     " `none` only verifies others'.  [default: auto]",
 )  # fmt: skip
 @agent_options
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), envvar="SWARM_DEVICE",
-    help="What to compute on; a GPU needs --gpu too.  [default: auto, as the swarm's tier says]",
-)  # fmt: skip
-@click.option(
-    "--gpu", is_flag=True, default=None, envvar="SWARM_GPU",
-    help="Let strangers' code use the GPU: its driver is then within their reach.",
-)  # fmt: skip
+@device_options
 @click.option("--seed", type=int, envvar="SWARM_SEED", help="Seeds the agent's choices.")
 @click.option("--web", is_flag=True, default=None, envvar="SWARM_WEB", help="Serve the page, too.")
 @web_options

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     import trio
 
+    from node.devices import Device
     from node.runner import Runner
     from node.runner_data import RunData
+    from trainer.manifest import Tier
     from trainer.task import Task
 
 T = TypeVar("T")
@@ -31,11 +33,30 @@ def cache_directory() -> Path:
     return Path(base) / "swarm-node"
 
 
+def local_device(tier: Tier, flags: dict[str, Any]) -> Device:
+    """What a run of a tier is to be computed on here.
+
+    Args:
+        tier: The task's tier: it may name a class of devices.
+        flags: `--device` and `--gpu`, as given; the settings say what was not.
+
+    Raises:
+        DeviceError: The tier's device is not here, or not agreed to.
+        ConfigError: The settings are wrong.
+    """
+    from node.config import make_config
+    from node.devices import agreed_device
+    from node.home import find_home
+
+    return agreed_device(make_config(find_home(None).config, flags), tier)
+
+
 def with_runner(
     task: Task,
     directory: Path,
     work: Callable[[Runner], Awaitable[T]],
     *,
+    device: Device,
     split: str = "validation",
     slots: int = 1,
 ) -> T:
@@ -45,6 +66,7 @@ def with_runner(
         task: The task.
         directory: Where its data is.
         work: Gets the runner.
+        device: What its jobs compute on.
         split: What is scored.
         slots: Jobs that can run at once.
 
@@ -72,7 +94,9 @@ def with_runner(
         sandbox = chosen_sandbox(find_home(None).config)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-    return with_run_data(load, work, stage_home=home, slots=slots, sandbox_name=sandbox)
+    return with_run_data(
+        load, work, stage_home=home, slots=slots, sandbox_name=sandbox, devices=device.files()
+    )
 
 
 def with_run_data(

@@ -120,6 +120,22 @@ def agent_options(command: F) -> F:
     return command
 
 
+def device_options(command: F) -> F:
+    """Add `--device` and `--gpu`."""
+    for option in (
+        click.option(
+            "--gpu", is_flag=True, default=None, envvar="SWARM_GPU",
+            help="Let strangers' code use the GPU: its driver is then within their reach.",
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), envvar="SWARM_DEVICE",
+            help="What to compute on; a GPU needs --gpu too.  [default: auto, as the tier says]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def web_options(command: F) -> F:
     """Add `--web-port`, `--web-host` and `--web-name`."""
     for option in (
@@ -198,6 +214,7 @@ def require_sandboxes(platform: str = sys.platform) -> None:
 __all__ = [
     "Home",
     "agent_options",
+    "device_options",
     "find_task",
     "home_option",
     "json_option",

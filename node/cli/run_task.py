@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import json_option, print_json, require_sandboxes
+from node.cli.options import device_options, json_option, print_json, require_sandboxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from node.devices import Device
     from trainer.job import Job, Outcome, Progress
     from trainer.task import Task
 
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Bytes to score on. `test` is for a final report: no search ever sees those.",
 )
+@device_options
 @json_option
-def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> None:
+def run_task(
+    *, path: Path, tier: str, seed: int, split: str, as_json: bool, **device_flags: Any
+) -> None:
     """Train one script in the sandbox and print its metric.
 
     PATH is a task's directory, or NAME a built-in task, whose genesis script for the tier is
@@ -43,13 +47,15 @@ def run_task(*, path: Path, tier: str, seed: int, split: str, as_json: bool) -> 
     seed give the same number to the last digit.
     """
     require_sandboxes()
+    from node.cli.local_runner import local_device
     from protocol.schema import printable
     from trainer.job import MAX_LOG_TAIL_BYTES, TrainerError
 
     try:
         task, directory, script = _what_to_run(path, tier)
-        job = task.job(tier, script, seed)
-        outcome = _train(task, directory, job, split)
+        device = local_device(task.tier(tier), device_flags)
+        job = task.job(tier, script, seed, device=device.kind)
+        outcome = _train(task, directory, job, split, device)
     except TrainerError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -93,12 +99,16 @@ def _what_to_run(path: Path, tier: str) -> tuple[Task, Path, str]:
         raise click.UsageError(f"cannot read {path}: {error}") from error
 
 
-def _train(task: Task, directory: Path, job: Job, split: str) -> Outcome:
+def _train(task: Task, directory: Path, job: Job, split: str, device: Device) -> Outcome:
     from node.cli.local_runner import with_runner
 
     with _ProgressBar() as show:
         return with_runner(
-            task, directory, lambda runner: runner.run(job, on_progress=show), split=split
+            task,
+            directory,
+            lambda runner: runner.run(job, on_progress=show),
+            device=device,
+            split=split,
         )
 
 

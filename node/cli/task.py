@@ -54,6 +54,11 @@ def check(*, directory: Path, as_json: bool) -> int:
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR"
 )
 @click.option("--name", help="Word for the task.  [default: from the directory's name]")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda", "mps"]),
+    help="What its seconds are spent on: runs on other devices are not compared with them."
+    "  [default: cuda where torch finds it here, else cpu]",
+)  # fmt: skip
 @click.option("--metric", default="val_bpb", show_default=True, help="The metric a run prints.")
 @click.option(
     "--direction", type=click.Choice(["min", "max"]), default="min", show_default=True,
@@ -74,6 +79,7 @@ def import_(
     *,
     directory: Path,
     name: str | None,
+    device: str | None,
     metric: str,
     direction: str,
     seconds: int | None,
@@ -85,12 +91,14 @@ def import_(
     Writes DIR/task.toml, links to the cache's files, and changes nothing else. `swarm-node export
     --tsv` gives the results as autoresearch's results.tsv.
     """
+    from node.devices import ask_torch
     from trainer.importing import Import, import_task
     from trainer.job import TrainerError
 
     word = re.sub(r"[^a-z0-9_-]+", "-", (name or directory.resolve().name).lower()).strip("-_")
     wanted = Import(
         name=word.lstrip("0123456789-_")[:32] or "imported",
+        device=device or ("cuda" if ask_torch().cuda else "cpu"),
         metric=metric,
         direction=direction,
         seconds=seconds,
@@ -102,6 +110,7 @@ def import_(
     except TrainerError as error:
         raise click.ClickException(str(error)) from error
     click.echo(str(path))
+    click.echo(f"its runs are compared on {wanted.device} only (device in task.toml)", err=True)
     click.echo(
         f"next: swarm-node task check {directory}; swarm-node run-task {directory} --tier standard;"
         f" swarm-node init --task {directory} --tier standard",

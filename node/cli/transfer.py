@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import Home, home_option, json_option, print_json, require_sandboxes
+from node.cli.options import (
+    Home,
+    device_options,
+    home_option,
+    json_option,
+    print_json,
+    require_sandboxes,
+)
 from protocol.limits import TRANSFER_RUNS_MAX, TRANSFER_SEEDS_MAX
 
 if TYPE_CHECKING:
@@ -47,9 +54,18 @@ if TYPE_CHECKING:
     "--steps", type=click.IntRange(1, TRANSFER_RUNS_MAX - 1), default=TRANSFER_RUNS_MAX - 1,
     show_default=True, help="Most entries to run; a longer path is thinned out evenly.",
 )  # fmt: skip
+@device_options
 @json_option
 def transfer(
-    *, home: Home, entry: str, tier: str, scale: str, seeds: int, steps: int, as_json: bool
+    *,
+    home: Home,
+    entry: str,
+    tier: str,
+    scale: str,
+    seeds: int,
+    steps: int,
+    as_json: bool,
+    **device_flags: Any,
 ) -> None:
     """Replay the lineage from the genesis to an entry at a larger scale.
 
@@ -60,6 +76,7 @@ def transfer(
     """
     require_sandboxes()
     from node.config import make_config
+    from node.devices import agreed_device
     from node.identity import load_identity
     from node.offline import fold_home
     from node.transfer.replay import find_entry, path_to
@@ -68,14 +85,17 @@ def transfer(
     task, blobs = _task(home, ledger)
     setting = _Setting(
         home=home,
-        config=make_config(home.config, {}),
+        config=make_config(home.config, device_flags),
         key=load_identity(home.key),
         ledger=ledger,
         task=task,
         blobs=blobs,
         path=path_to(ledger, find_entry(ledger, entry), steps),
     )
-    replay = _replay(setting, _scaling(ledger, task, tier, scale), seeds)
+    scaling = _scaling(ledger, task, tier, scale)
+    # The tier that it is replayed at may be for other devices than the swarm's own.
+    device = agreed_device(setting.config, task.tier(scaling.tier))
+    replay = _replay(setting, scaling, seeds, device)
     if replay.wanted is not None:
         _run(setting, replay)
     _finish(setting, replay.body(), as_json=as_json)
@@ -140,8 +160,8 @@ def _scaling(ledger: Ledger, task: Task, tier: str, scale: str) -> Scaling:
         raise UsageError(str(error)) from error
 
 
-def _replay(setting: _Setting, scaling: Scaling, seeds: int) -> Replay:
-    from node.hardware import describe_device, describe_runtime
+def _replay(setting: _Setting, scaling: Scaling, seeds: int, device: Device) -> Replay:
+    from node.hardware import describe_runtime
     from node.transfer.journal import Heading, Journal
     from node.transfer.replay import Plan, Replay
     from swarm.transfer import Judge
@@ -151,7 +171,7 @@ def _replay(setting: _Setting, scaling: Scaling, seeds: int) -> Replay:
         swarm=ledger.swarm,
         entry=path[-1].id,
         scale=scaling.name,
-        device=describe_device(),
+        device=device.words,
         runtime=describe_runtime(),
     )
     plan = Plan(
@@ -159,22 +179,11 @@ def _replay(setting: _Setting, scaling: Scaling, seeds: int) -> Replay:
         scaling=scaling,
         path=path,
         scripts={entry.source: _script(setting, entry.source) for entry in path},
-        device=_device(setting).kind,
+        device=device,
         seeds_max=seeds,
     )
     judge = Judge(ledger.metric, ledger.policy.tau_micro)
     return Replay(plan, judge, Journal(setting.home.transfers, heading), setting.key)
-
-
-def _device(setting: _Setting) -> Device:
-    """What this node computes on.
-
-    Raises:
-        DeviceError: What was asked for is not here.
-    """
-    from node.devices import Wanted, ask_torch, choose_device
-
-    return choose_device(Wanted(setting.config.device, setting.config.gpu), ask_torch)
 
 
 def _script(setting: _Setting, digest: bytes) -> str:
@@ -200,7 +209,6 @@ def _run(setting: _Setting, replay: Replay) -> None:
     """
     from node.cli.local_runner import with_run_data
     from node.cli.transfer_display import ReplayDisplay
-    from node.hardware import gpu_for_strangers
 
     async def work(runner: Runner) -> None:
         await replay.run(runner, display.show, display.ended)
@@ -212,7 +220,7 @@ def _run(setting: _Setting, replay: Replay) -> None:
                 work,
                 stage_home=setting.home.worker_code,
                 sandbox_name=setting.config.sandbox,
-                devices=gpu_for_strangers() if _device(setting).is_gpu else (),
+                devices=replay.plan.device.files(),
             )
         except click.Abort:
             display.close()

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from node.devices import Device
 from node.errors import NodeError, UsageError
-from node.hardware import describe_device, describe_runtime
+from node.hardware import describe_runtime
 from node.transfer.journal import Journal, Measured
 from protocol.ids import transfer_seed
 from protocol.keys import SigningKey
@@ -101,7 +102,7 @@ class Plan:
         scaling: How scripts are brought to the scale.
         path: The entries from the genesis on.
         scripts: Their scripts at the swarm's own scale, by source digest.
-        device: Torch device that runs use.
+        device: What runs compute on.
         seeds_max: Seeds after which it ends, decided or not.
     """
 
@@ -109,7 +110,7 @@ class Plan:
     scaling: Scaling
     path: Sequence[Entry]
     scripts: Mapping[bytes, str]
-    device: str
+    device: Device
     seeds_max: int
 
 
@@ -199,7 +200,7 @@ class Replay:
         plan = self.plan
         script = plan.scripts[plan.path[number].source]
         return plan.scaling.job(
-            plan.task, script, transfer_seed(self._proof, seed), device=plan.device
+            plan.task, script, transfer_seed(self._proof, seed), device=plan.device.kind
         )
 
     def body(self) -> Transfer:
@@ -219,6 +220,6 @@ class Replay:
             scale=self.plan.scaling.name,
             seed_proof=self._proof,
             runs=tuple(runs),
-            device=describe_device(),
+            device=self.plan.device.words,
             runtime=describe_runtime(),
         )

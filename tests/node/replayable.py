@@ -93,11 +93,16 @@ class Replayable:
         return self.entries[-1]
 
 
-def replayable(directory: Path) -> Replayable:
-    """Found a swarm and merge a change that helps, then one that does nothing."""
+def replayable(directory: Path, manifest_more: str = "") -> Replayable:
+    """Found a swarm and merge a change that helps, then one that does nothing.
+
+    Args:
+        directory: Where task and home are made.
+        manifest_more: Put behind the task's manifest, such as another tier.
+    """
     task = write_task(directory / "task")
     manifest = task / "task.toml"
-    manifest.write_text(manifest.read_text() + SCALES)
+    manifest.write_text(manifest.read_text() + SCALES + manifest_more)
     home = Home(directory / "home")
     genesis = found_swarm(home, Founding("tiny", task, TIER, DEMO))
     assert isinstance(genesis.body, Genesis)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from node.devices import Device, DeviceError, Found, Wanted, ask_torch, choose_device
+from node import devices
+from node.cli.main import cli
+from node.config import Config
+from node.devices import Device, DeviceError, Found, Wanted, agreed_device, ask_torch, choose_device
+from node.hardware import describe_device
 from node.sandbox.gpu import RISK
+from tests.node.replayable import replayable
+from trainer.task import load_task
 from trainer.worker.devices import describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAID = '{"cuda": "X", "mps": false, "torch": "1", "bf16": true}'
 NOTHING = Found(torch="2.13.0")
@@ -121,3 +132,68 @@ def test_the_torch_of_these_tests_has_no_gpu() -> None:
     found = ask_torch()
     assert (found.cuda, found.mps) == ("", False)
     assert found.torch
+
+
+GPU_TIER = """
+[tiers.fast]
+budget = { kind = "seconds", amount = 1 }
+device = "cuda"
+device_model = "H100"
+evaluation = { context = 32, windows = 48, probes = 64 }
+tau_micro = 10_000
+"""
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a task that has a tier for a GPU, and a home whose swarm is on another."""
+    directory = tmp_path_factory.mktemp("devices")
+    replayable(directory, GPU_TIER)
+    return directory
+
+
+def test_a_tiers_class_and_model_are_what_is_asked_for(
+    founded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers = load_task(founded / "task").tiers
+    monkeypatch.setattr(devices, "ask_torch", lambda: H100)
+    agreed = Config(gpu=True)
+    device = agreed_device(agreed, tiers["fast"])
+    assert device.words == "cuda NVIDIA H100 80GB HBM3"
+    assert agreed_device(Config(), tiers["smoke"]).words == describe_device()
+    monkeypatch.setattr(devices, "ask_torch", lambda: Found("NVIDIA A100", torch="2.13.0"))
+    with pytest.raises(DeviceError, match="compares runs on H100 only"):
+        agreed_device(agreed, tiers["fast"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run-task", "TASK", "--tier", "fast"],
+        ["calibrate", "--task", "TASK", "--tier", "fast"],
+        ["transfer", "--home", "HOME", "--tier", "fast"],
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "computing on cuda needs --gpu"),
+        (["--device", "cpu"], "compares runs on cuda only"),
+        (["--gpu"], "sees no CUDA device"),
+    ],
+    ids=["auto", "another", "absent"],
+)
+def test_no_command_runs_a_tier_on_another_device(
+    founded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("SWARM_HOME", str(founded / "elsewhere"))
+    monkeypatch.setattr(devices, "ask_torch", lambda: NOTHING)
+    places = {"TASK": str(founded / "task"), "HOME": str(founded / "home")}
+    result = CliRunner().invoke(cli, [places.get(word, word) for word in command] + flags)
+    assert isinstance(result.exception, DeviceError), result.output
+    assert message in str(result.exception)

@@ -37,7 +37,9 @@ class Imported:
 
     def __init__(self, directory: Path) -> None:
         self.repository = write_repository(directory)
-        import_task(self.repository, Import(name="research", cache=directory / "cache"))
+        import_task(
+            self.repository, Import(name="research", device="cpu", cache=directory / "cache")
+        )
         self.task: Task = load_task(self.repository)
         files = {
             name: cached(directory / "blobs", self.repository, self.task.pins[name])
@@ -77,7 +79,7 @@ def test_an_imported_task_says_what_the_repository_does(imported: Imported) -> N
     assert task.manifest.run == ("train.py",)
     assert set(task.files) == {"task.toml", "train.py", "prepare.py", "program.md"}
     tier = task.tiers["standard"]
-    assert (tier.budget.kind, tier.budget.amount) == ("seconds", 1)
+    assert (tier.budget.kind, tier.budget.amount, tier.device) == ("seconds", 1, "cpu")
     assert (task.metric.name, task.metric.direction) == ("val_bpb", "min")
     assert sorted(pin.path for pin in task.pins.values()) == [
         ".cache/autoresearch/data/train.txt",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from node.devices import Device
 from node.errors import NodeError, NotRunningError, UsageError
 from node.home import Home
 from node.identity import load_identity
@@ -86,7 +87,7 @@ def plan_for(made: Replayable, seeds_max: int = 8, scale: str = "width=2") -> Pl
         entry.source: (blobs / entry.source.hex()[:2] / entry.source.hex()).read_text()
         for entry in path
     }
-    return Plan(task, find_scaling(task, TIER, scale), path, scripts, "cpu", seeds_max)
+    return Plan(task, find_scaling(task, TIER, scale), path, scripts, Device("cpu"), seeds_max)
 
 
 def replay_in(made: Replayable, directory: Path, plan: Plan) -> Replay:
