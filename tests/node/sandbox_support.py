@@ -45,6 +45,36 @@ def interpreter_for_all(directory: Path) -> Interpreter:
     return Interpreter(prefix / "bin" / version, prefix, prefix, ())
 
 
+def interpreter_with_packages(directory: Path, backend: str) -> Interpreter:
+    """Return an interpreter with torch for a backend: under Landlock, one that every user can run.
+
+    Bubblewrap mounts what it shows, and Landlock only allows it. Root becomes another user before
+    it opens anything, and may have its Python where nobody else can go: then it gets a copy, of
+    links as far as they reach.
+    """
+    current = Interpreter.current()
+    closed = (current.executable.resolve(), *current.search_path)
+    if backend != "landlock" or not as_root() or not any(map(obstacle_for_others, closed)):
+        return current
+    copied = interpreter_for_all(directory)
+    packages = []
+    for number, path in enumerate(current.search_path):
+        if obstacle_for_others(path) is not None:
+            target = directory / f"packages-{number}"
+            shutil.copytree(path, target, copy_function=_link, symlinks=True)
+            path = target  # noqa: PLW2901
+        packages.append(path)
+    return Interpreter(copied.executable, copied.prefix, copied.prefix, tuple(packages))
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def copy_for_all(directory: Path) -> Path:
     """Return a directory with the sandbox's own code that every user can read."""
     for package in ("node", "trainer"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node.bench import Bench, Costs
+from protocol.envelope import seal
 from protocol.keys import SigningKey
 from swarm.counting import cost_permille
 from tests.node.fakes import ArmsRunner
@@ -119,6 +120,17 @@ async def test_more_tokens_are_a_cost_only_where_they_are_the_budget(
     bench = await _measured(LoadedRunner(), kind)
     trial = bench.trial(HYPOTHESIS, "verify", 0, (_ran(640), _ran(64_000)))
     assert cost_permille(trial) == permille
+
+
+async def test_nothing_that_a_run_printed_is_in_its_trial() -> None:
+    bench = await _measured(LoadedRunner())
+    said = "\x1b[2J<script>alert(1)</script>"
+    failed = Outcome("crashed", reason=said, log_tail=said)
+    trial = bench.trial(HYPOTHESIS, "screen", 0, (_ran(640), failed))
+    envelope = seal(trial, key=KEY, swarm=b"s" * 32, created_ms=1)
+    assert trial.child.status == "crashed"
+    assert b"alert" not in envelope
+    assert b"\x1b[2J" not in envelope
 
 
 def _ran(tokens: int) -> Outcome:

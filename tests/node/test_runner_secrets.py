@@ -13,23 +13,26 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node import runner_watch, runner_worker
+from node import runner_launch, runner_watch, runner_worker
 from node.home import Home
 from node.identity import load_or_create_identity
 from node.runner import open_runner
 from node.runner_data import RunData
-from node.sandbox import select_sandbox
 from node.trial_logs import TrialLogs
 from tests.node.runner_support import HEAD, SharedRunner, job
+from tests.node.sandbox_support import BACKENDS, interpreter_with_packages, make_backend
 from tests.trainer.tiny import text
 from trainer.worker import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trainer.job import Outcome
 
 MARK = b"canary-of-the-hunt-"
@@ -54,15 +57,17 @@ def places():
         with contextlib.suppress(OSError, ValueError):
             size = os.fstat(descriptor).st_size
             if size: yield os.pread(descriptor, min(size, 1 << 20), 0)
-    for thing in gc.get_objects():
-        if isinstance(thing, str): yield thing.encode(errors="replace")
-        if isinstance(thing, bytes): yield thing
+    gc.unfreeze()  # what the warm worker had before the fork
+    for holder in gc.get_objects():
+        for thing in gc.get_referents(holder):
+            if isinstance(thing, str): yield thing.encode(errors="replace")
+            if isinstance(thing, (bytes, bytearray)): yield bytes(thing)
 
 mark = b"canary-of-" + b"the-hunt-"
 looked, found = 0, []
 for content in places():
     looked += 1
-    if mark in content:
+    if mark in content and content != mark:
         at = content.index(mark)
         found.append(content[at:at + 40])
 print("LOOKED", looked)
@@ -101,24 +106,34 @@ class Planted:
 
 
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
+def open_to_all() -> Iterator[Path]:
+    """A directory that every user may enter: no mode hides what is in it, the sandbox must."""
+    with tempfile.TemporaryDirectory(prefix="swarm-node-secrets-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+@pytest.fixture
+def planted(open_to_all: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
     """A node's home, its data and its environment, with a canary in each."""
-    tmp_path.chmod(0o755)
-    person = tmp_path / "person"
+    person = open_to_all / "person"
     person.mkdir()
     (person / ".netrc").write_bytes(b"password " + MARK + b"home")
     monkeypatch.setenv("HOME", str(person))
     monkeypatch.setenv("ANTHROPIC_API_KEY", (MARK + b"api-key").decode())
-    home = Home(tmp_path / "node")
+    home = Home(open_to_all / "node")
     home.create()
+    home.root.chmod(0o755)
     load_or_create_identity(home.key)
     beside = home.key.with_name("beside-the-key")
     beside.write_bytes(home.key.read_bytes() + MARK + b"identity")
     data = {}
     for split in ("train", "validation", "test"):
-        data[split] = tmp_path / f"{split}.bin"
+        data[split] = open_to_all / f"{split}.bin"
         secret = b"" if split == "train" else (MARK + split.encode()) * 40
         data[split].write_bytes(secret + text(split, 6_000))
+    beside.chmod(0o644)
     files = (str(home.key), str(beside), str(person / ".netrc"), *map(str, data.values()))
     return Planted(home, data, files)
 
@@ -161,12 +176,17 @@ class Everything:
 
 
 @pytest.mark.sandbox
+@pytest.mark.parametrize("backend", BACKENDS)
 async def test_nothing_that_comes_out_of_a_hunting_job_holds_a_secret(
-    planted: Planted, monkeypatch: pytest.MonkeyPatch
+    planted: Planted, open_to_all: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
+    interpreter = interpreter_with_packages(open_to_all, backend)
+    monkeypatch.setattr(runner_launch.sys, "executable", str(interpreter.executable))
+    packages = [str(path) for path in interpreter.search_path]
+    monkeypatch.setattr(runner_launch.site, "getsitepackages", lambda: packages)
     everything = Everything(monkeypatch)
     async with open_runner(
-        select_sandbox(),
+        make_backend(backend, interpreter),
         data=RunData(planted.task["train"], planted.task["validation"]),
         stage_home=planted.home.worker_code,
         random_seed=lambda: 4,
