@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import pickle
+import site
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node import runner_launch, runner_watch, runner_worker
+from node import runner_watch, runner_worker
 from node.home import Home
 from node.identity import load_or_create_identity
 from node.runner import open_runner
@@ -181,9 +182,9 @@ async def test_nothing_that_comes_out_of_a_hunting_job_holds_a_secret(
     planted: Planted, open_to_all: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     interpreter = interpreter_with_packages(open_to_all, backend)
-    monkeypatch.setattr(runner_launch.sys, "executable", str(interpreter.executable))
+    monkeypatch.setattr(sys, "executable", str(interpreter.executable))
     packages = [str(path) for path in interpreter.search_path]
-    monkeypatch.setattr(runner_launch.site, "getsitepackages", lambda: packages)
+    monkeypatch.setattr(site, "getsitepackages", lambda: packages)
     everything = Everything(monkeypatch)
     async with open_runner(
         make_backend(backend, interpreter),
