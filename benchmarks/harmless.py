@@ -17,7 +17,6 @@ import json
 import math
 import os
 import statistics
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -25,20 +24,18 @@ from typing import Final
 
 import trio
 
+from benchmarks.local import local_runner
 from benchmarks.report import OUT, Figure, figure, line, write
 from node.agent.catalogue import Script, apply_edits, find_edits
 from node.bench import Bench, Costs
 from node.harmless import HarmlessEdit, harmless_edits
-from node.runner import Runner, open_runner
-from node.runner_data import run_data, wanted
-from node.sandbox import select_sandbox
+from node.runner import Runner
 from protocol.keys import SigningKey
 from protocol.policy import POLICIES, Policy
 from protocol.records import Arm, Metric, Trial
 from swarm.counting import TrialsByPair, contiguous_count, counted_pairs
 from swarm.verdict import Verdict, conclude
-from trainer.data import cached
-from trainer.task import Task, built_in_directory, built_in_task
+from trainer.task import Task, built_in_task
 
 IMPROVEMENTS: Final = "optimizer:muon + positions:rope + attention:shift"
 MEMBERS: Final = tuple(
@@ -167,15 +164,10 @@ async def run_all(
         kept: takes every pair.
         going_on: how far.
     """
-    directory = built_in_directory()
-    home = Path(tempfile.gettempdir()) / "swarm-node-bench"
-    files = {name: cached(home / "data", directory, task.pins[name]) for name in wanted(task)}
     head = improved_head(task, tier)
-    data = run_data(task, files, home)
 
-    async with open_runner(
-        select_sandbox(), data=data, stage_home=home / "worker", slots=going_on.workers
-    ) as runner:
+    async with local_runner(going_on.workers) as local:
+        runner = local.runner
         costs = await genesis_costs(runner, task, tier)
 
         async def work() -> None:

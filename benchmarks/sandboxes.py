@@ -7,23 +7,17 @@ the comparison short. As root, Landlock needs a Python that every user can read.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
+from benchmarks.local import local_runner
 from benchmarks.report import Figure, figure, line, write
-from node.runner import open_runner
-from node.runner_data import run_data, wanted
-from node.sandbox import SandboxUnavailableError, select_sandbox
+from node.sandbox import SandboxUnavailableError
 from node.sandbox.selection import BACKEND_NAMES
-from trainer.data import cached
 from trainer.job import Outcome
-from trainer.task import built_in_directory, built_in_task
 
 
 @dataclass(frozen=True)
@@ -47,18 +41,12 @@ async def train(name: str, tier: str, seed: int) -> Trained:
     Raises:
         SandboxUnavailableError: this machine refuses it.
     """
-    task, directory = built_in_task(), built_in_directory()
-    home = Path(tempfile.gettempdir()) / f"swarm-node-bench-{os.geteuid()}"
-    files = {split: cached(home / "data", directory, task.pins[split]) for split in wanted(task)}
     began = time.perf_counter()
-    sandbox = select_sandbox(name)
-    async with open_runner(
-        sandbox, data=run_data(task, files, home), stage_home=home / "worker"
-    ) as runner:
-        job = task.job(tier, task.genesis_script(tier), seed)
-        await runner.warm_up(job.limits.memory_bytes)
+    async with local_runner(sandbox=name) as local:
+        job = local.task.job(tier, local.task.genesis_script(tier), seed)
+        await local.runner.warm_up(job.limits.memory_bytes)
         warm = time.perf_counter()
-        outcome = await runner.run(job)
+        outcome = await local.runner.run(job)
         return Trained(outcome, warm - began, time.perf_counter() - warm)
 
 

@@ -19,13 +19,11 @@ from pathlib import Path
 
 import trio
 
+from benchmarks.local import local_runner
 from benchmarks.report import Figure, figure, line, write
-from node.runner import Runner, open_runner
-from node.runner_data import run_data, wanted
-from node.sandbox import select_sandbox
-from trainer.data import cached
+from node.runner import Runner
 from trainer.job import Outcome
-from trainer.task import Task, built_in_directory, built_in_task
+from trainer.task import Task
 
 PLAIN = """
 import json, resource, sys, time
@@ -128,12 +126,8 @@ def plain(task: Task, tier: str, steps: int, files: dict[str, Path]) -> dict[str
 
 async def compare(runs: int, tier: str, larger: str) -> list[Figure]:
     """Measures everything and returns the figures."""
-    task, directory = built_in_task(), built_in_directory()
-    home = Path(tempfile.gettempdir()) / "swarm-node-bench"
-    files = {name: cached(home / "data", directory, task.pins[name]) for name in wanted(task)}
-    async with open_runner(
-        select_sandbox(), data=run_data(task, files, home), stage_home=home / "worker"
-    ) as runner:
+    async with local_runner() as local:
+        task, runner, files = local.task, local.runner, local.files
         began = time.perf_counter()
         await runner.warm_up(task.tiers[tier].limits.memory_bytes)
         warm_s = time.perf_counter() - began
