@@ -75,7 +75,6 @@ def make_pair(number: int, verifier: int, gain: float | None, seat: int | None =
         seat=(verifier if seat is None else seat).to_bytes(32, "big"),
         gain_micro=gain_micro,
         failure="crashed" if gain is None else None,
-        parent_micro=0,
         child_micro=None if gain_micro is None else -gain_micro,
         cost_permille=1000,
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -25,15 +24,15 @@ from typing import TYPE_CHECKING, Final, Literal
 import trio
 
 from node.runner_files import Descriptors, Files, files_for
+from node.runner_job import bounds_of, key_of, progress_of, settings_of
 from node.runner_launch import stage_code
-from node.runner_limits import Bounds
 from node.runner_record import Record, claims_fault, fault_of
 from node.runner_server import ModelServer, ServerDiedError
 from node.runner_single import SingleUseWorker
 from node.runner_worker import Ended, Worker, WorkerError
 from node.sandbox import staging_home
 from trainer import scorer
-from trainer.job import MICRO, Job, Outcome, Progress, Status, TrainerError
+from trainer.job import Job, Outcome, Progress, Status, TrainerError
 from trainer.worker import wire
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class Runner:
 
     def bits_of(self, job: Job) -> scorer.Bits | None:
         """Returns the bits of every scored position of a recent ok run of the same job."""
-        return self._bits.get(_key(job))
+        return self._bits.get(key_of(job))
 
     def close(self) -> None:
         """Kills every worker."""
@@ -229,10 +228,10 @@ class Runner:
 
             async def train(worker: Worker) -> Ended:
                 return await worker.run(
-                    wire.Command("report" if job.run else "train", _settings(job)),
+                    wire.Command("report" if job.run else "train", settings_of(job)),
                     descriptors,
-                    _bounds(job, job.train_wall_s),
-                    on_frame=lambda frame: show(_progress(frame)),
+                    bounds_of(job, job.train_wall_s),
+                    on_frame=lambda frame: show(progress_of(frame)),
                 )
 
             ended = await self._in_worker(job, record, train)
@@ -281,7 +280,7 @@ class Runner:
             )
             if fault is not None:
                 return record.outcome(*fault)
-        self._bits[_key(job)] = score.bits
+        self._bits[key_of(job)] = score.bits
         while len(self._bits) > KEPT_BITS:
             self._bits.popitem(last=False)
         return record.outcome("ok", metric=score.metric_micro)
@@ -319,9 +318,9 @@ class Runner:
                     return None
 
                 return await worker.run(
-                    wire.Command("serve", _settings(job) | {"room_rows": rows}),
+                    wire.Command("serve", settings_of(job) | {"room_rows": rows}),
                     dataclasses.replace(descriptors, others=server.others),
-                    _bounds(job, job.limits.score_wall_s),
+                    bounds_of(job, job.limits.score_wall_s),
                     drive=drive,
                 )
 
@@ -376,34 +375,3 @@ async def open_runner(
         yield runner
     finally:
         runner.close()
-
-
-def _settings(job: Job) -> dict[str, int | float | str]:
-    return {
-        "seed": job.seed,
-        "budget_kind": job.budget.kind,
-        "budget_amount": job.budget.amount,
-        "vocab_size": job.vocab_size,
-        "context": job.evaluation.context,
-        "device": job.device,
-        "weights_bytes": job.limits.weights_bytes,
-        "cpu_s": job.limits.cpu_s,
-        "startup_s": job.limits.startup_s,
-        "token_width": job.token_width,
-        "run": json.dumps(job.run),
-    }
-
-
-def _bounds(job: Job, wall_s: float) -> Bounds:
-    return Bounds(wall_s, job.limits.memory_bytes, job.limits.log_bytes, job.limits.cpu_s)
-
-
-def _key(job: Job) -> bytes:
-    """Names what decides a job's bits: everything but its limits."""
-    parts = (job.script, job.budget, job.evaluation, job.seed, job.vocab_size, job.device)
-    return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def _progress(frame: wire.Frame) -> Progress:
-    loss = None if frame.loss is None else round(frame.loss * MICRO)
-    return Progress("train", frame.fraction, frame.steps, frame.tokens, loss)

@@ -53,7 +53,6 @@ class ModelServer:
             files: makes the shared memory.
         """
         self._room = rows * context
-        self._context = context
         self._vocab_size = vocab_size
         size = self._room * (_TOKEN_BYTES + _LOGIT_BYTES * vocab_size)
         memory = OwnedDescriptor(files.room("logits", size))

@@ -115,7 +115,6 @@ def _pair(trial_id: bytes, trial: Trial, verifier: bytes, seat: bytes, metric: M
         seat=seat,
         gain_micro=(None if parent is None or child is None else metric.gain_micro(parent, child)),
         failure=failed,
-        parent_micro=parent,
         child_micro=child,
         cost_permille=cost_permille(trial),
     )

@@ -26,7 +26,6 @@ def pairs_for_a_clear_gain(policy: Policy) -> int | None:
             seat=verifiers[number % len(verifiers)],
             gain_micro=gain_micro,
             failure=None,
-            parent_micro=0,
             child_micro=-gain_micro,
             cost_permille=None,
         )

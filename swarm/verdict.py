@@ -66,7 +66,6 @@ class Pair:
             All that is said of "verifiers" below is about seats: the pairs of one are one voice.
         gain_micro: Gain of the child over the parent; None when either arm gave no number.
         failure: What went wrong with the child while its parent ran well; None otherwise.
-        parent_micro: The parent's metric, None when it failed.
         child_micro: The child's metric, None when it failed.
         cost_permille: Highest of the child's costs relative to the genesis script's on the same
             machine; None when it was not measured.
@@ -77,7 +76,6 @@ class Pair:
     seat: bytes
     gain_micro: int | None
     failure: Status | None
-    parent_micro: int | None
     child_micro: int | None
     cost_permille: int | None
 
@@ -100,7 +98,6 @@ class Verdict:
         trials: Record ids of the counted trials up to the decision.
         gain_micro: Mean gain; None without any.
         metric_micro: Mean metric of the child over the pairs that gave a gain.
-        parent_metric_micro: Mean metric of the parent over those pairs.
     """
 
     status: VerdictStatus
@@ -112,7 +109,6 @@ class Verdict:
     trials: tuple[bytes, ...]
     gain_micro: int | None
     metric_micro: int | None
-    parent_metric_micro: int | None
 
     @property
     def decided_at(self) -> int:
@@ -177,7 +173,6 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
         trials=tuple(pair.trial for pair in used),
         gain_micro=_mean([pair.gain_micro for pair in measured]),
         metric_micro=_mean([pair.child_micro for pair in measured]),
-        parent_metric_micro=_mean([pair.parent_micro for pair in measured]),
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from node.sandbox import probe
+from node.sandbox import probe_attacks
 from node.sandbox.interpreter import OWN_PACKAGES, Interpreter
 from node.sandbox.model import (
     BackendReport,
@@ -132,7 +132,8 @@ def run_probe(sandbox: Sandbox, interpreter: Interpreter) -> dict[str, object]:
 def probe_files() -> dict[str, Path]:
     """Return the files to stage for the probe, by their place in the copy."""
     files = {f"confinement/{path.name}": path for path in CONFINEMENT.glob("*.py")}
-    return {"probe.py": Path(probe.__file__), **files}
+    here = Path(__file__).parent
+    return {name: here / name for name in ("probe.py", "probe_attacks.py")} | files
 
 
 def own_data_files() -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def _run_staged(
     environment = minimal_environment()
     reading, writing = os.pipe()
     log_reading, log_writing = os.pipe()
-    parameters = probe.Parameters(
+    parameters = probe_attacks.Parameters(
         canary=str(canary),
         own_data=own_data_files(),
         node_pid=os.getpid(),

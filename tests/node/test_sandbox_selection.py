@@ -17,13 +17,12 @@ from node.sandbox import (
     SandboxReport,
     SandboxSpec,
     SandboxUnavailableError,
-    probe,
     select_sandbox,
     selection,
 )
 from node.sandbox.bubblewrap import Bubblewrap
 from node.sandbox.interpreter import Interpreter
-from node.sandbox.probe import OUTER_ATTACKS, TIGHTENED_ATTACKS
+from node.sandbox.probe_attacks import OUTER_ATTACKS, TIGHTENED_ATTACKS, Parameters
 from node.sandbox.remedies import APPARMOR_PROFILE, SystemFacts, remedy
 from node.sandbox.selftest import PROMISES, examine_backend, own_data_files, probe_files
 from node.sandbox.staging import stage
@@ -101,7 +100,7 @@ def test_each_attack_works_where_nothing_stops_it(tmp_path: Path) -> None:
     canary.touch()
     staged = stage(probe_files(), tmp_path / "stage")
     reading, writing = os.pipe()
-    parameters = probe.Parameters(
+    parameters = Parameters(
         canary=str(canary),
         own_data=own_data_files(),
         node_pid=os.getpid(),

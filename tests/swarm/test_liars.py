@@ -24,7 +24,6 @@ def deal(columns: list[list[int]]) -> list[Pair]:
             seat=digest(f"verifier {number}"),
             gain_micro=columns[number][row],
             failure=None,
-            parent_micro=PARENT_MICRO,
             child_micro=PARENT_MICRO - columns[number][row],
             cost_permille=1_000,
         )

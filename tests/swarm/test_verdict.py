@@ -33,7 +33,6 @@ def pair(
         seat=digest(f"verifier {index % verifiers}"),
         gain_micro=gain_micro,
         failure=failure,
-        parent_micro=PARENT_MICRO,
         child_micro=None if gain_micro is None else PARENT_MICRO - gain_micro,
         cost_permille=cost_permille,
     )
@@ -124,7 +123,7 @@ def test_a_failing_child_is_refuted_by_more_than_the_liars(status: Status) -> No
 
 
 def test_a_failing_parent_says_nothing() -> None:
-    broken = replace(pair(0, None), child_micro=PARENT_MICRO, parent_micro=None, cost_permille=None)
+    broken = replace(pair(0, None), child_micro=PARENT_MICRO, cost_permille=None)
     verdict = conclude([broken] * 4, POLICY, 0)
     assert (verdict.status, verdict.pairs, verdict.decided_at) == ("undecided", 0, 4)
 
