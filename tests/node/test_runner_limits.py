@@ -232,6 +232,14 @@ def test_an_end_by_the_kernel_is_told_as_the_limit_that_it_was(
     assert (breach and breach[0]) == status
 
 
+def test_a_short_limit_is_told_although_the_kernels_counts_differ() -> None:
+    short = dataclasses.replace(BOUNDS, cpu_s=1)
+    killed = wire.Event("exited", code=-1, signal=signal.SIGKILL, cpu_us=854_000)
+    assert short.breach(killed, 0) == ("timeout", "used over 1 s of processor time")
+    early = dataclasses.replace(killed, cpu_us=500_000)
+    assert short.breach(early, 0) is None
+
+
 def test_without_a_limit_no_end_is_a_breach_of_processor_time() -> None:
     killed = wire.Event("exited", code=-1, signal=signal.SIGKILL, cpu_us=10**12)
     assert dataclasses.replace(BOUNDS, cpu_s=0).breach(killed, 0) is None
