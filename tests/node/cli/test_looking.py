@@ -43,6 +43,8 @@ def running(scene: Scene, tmp_path: Path) -> Iterator[Home]:
     work = Work("verifying", scene.ledger.head.hypothesis, HOSTILE, 2, "child", 0.4)
     scene.activity.workers[:] = [work, Work("idle")]
     scene.activity.news(1_000, "merged: something")
+    # As a run that failed is told: the reason may be a script's own words.
+    scene.activity.news(2_000, f"screened “x”: crashed: {HOSTILE}")
     scene.presence(1, state="screening", progress_permille=250)
     scene.presence(2, device=HOSTILE, depth=1, head=b"\7" * 32)
     now = scene.running()
