@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from node.agent.catalogue import blocks, initialisation, training
+from node.agent.catalogue import blocks, initialisation, normalisation, training
 from node.agent.catalogue.constants import constant_edit, constant_edits, parse_assignment
 from node.agent.catalogue.edit import Edit
 from node.agent.catalogue.files import FileEdit, Files, lifted, read_document
@@ -44,7 +44,8 @@ BUNDLE_EDITS_MAX: Final = 3
 """Most edits in one proposal: more would say little about any of them."""
 
 STRUCTURAL: Final[Mapping[str, Edit]] = {
-    edit.change: edit for edit in (*blocks.EDITS, *initialisation.EDITS, *training.EDITS)
+    edit.change: edit
+    for edit in (*normalisation.EDITS, *blocks.EDITS, *initialisation.EDITS, *training.EDITS)
 }
 """Edits that are not a constant's value, by their change."""
 

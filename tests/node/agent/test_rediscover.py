@@ -28,8 +28,17 @@ def test_nothing_is_found_until_both_edits_are_made(tmp_path: Path) -> None:
         assert found_in(one.code) == ["Kaiming or Xavier"]
         both = apply_edits(one, find_edits("norm:rmsnorm"))
         assert found_in(both.code) == ["Kaiming or Xavier", "RMSNorm"]
-    for other in ("init:fan_in", "norm:layernorm", "norm:qk"):
+    for other in ("init:fan_in", "norm:qk"):
         assert found_in(apply_edits(script, find_edits(other)).code) == []
+
+
+@pytest.mark.parametrize("change", ["norm:layernorm", "norm:layernorm_nobias"])
+def test_of_norms_that_do_the_same_the_cheaper_one_comes_first(tmp_path: Path, change: str) -> None:
+    script = Script.parse(start(tmp_path))
+    with pytest.raises(NotApplicableError, match="nothing is normalised yet"):
+        apply_edits(script, find_edits(change))
+    normed = apply_edits(script, find_edits("norm:rmsnorm"))
+    assert found_in(apply_edits(normed, find_edits(change)).code) == []
 
 
 def test_embeddings_keep_the_spread_that_they_had(tmp_path: Path) -> None:
