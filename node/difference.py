@@ -6,14 +6,26 @@ it is short, and shown as replaced as a whole where it is not.
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 _COMPARED_LINES_MAX: Final = 800
 """Lines of both sides that are compared: a change by a person or an agent has far fewer."""
 _CONTEXT_LINES: Final = 3
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 _Operation: TypeAlias = tuple[Literal["replace", "delete", "insert", "equal"], int, int, int, int]
+
+
+def source_lines(text: str) -> list[str]:
+    """A script's lines as Python reads them.
+
+    `str.splitlines` also ends a line at a form feed or U+2028, which Python reads as a part of a
+    comment or a string: what is shown as code would not be code, or the other way round.
+    """
+    lines = _LINE_END.split(text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def unified_lines(before: Sequence[str], after: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def control_methods(
         return view.lineage(await intake.settled())
 
     async def tree(_params: Mapping[str, Any]) -> Any:
-        return view.tree(intake.ledger)
+        return view.tree(await intake.settled())
 
     async def peers(_params: Mapping[str, Any]) -> Any:
         return peer_rows(now().peers, heard(), trio.current_time(), clock.now_ms())
@@ -58,7 +58,8 @@ def control_methods(
         return view.snapshot(await intake.settled(), now())
 
     async def show(params: Mapping[str, Any]) -> Any:
-        return view.show(await intake.settled(), blobs, str(params.get("id", "")), costs)
+        found = view.find(await intake.settled(), str(params.get("id", "")), costs)
+        return await trio.to_thread.run_sync(found.shown, blobs)
 
     async def propose(params: Mapping[str, Any]) -> Any:
         return await suggest(*(str(params.get(name, "")) for name in _PROPOSAL))

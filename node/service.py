@@ -142,7 +142,7 @@ class Node:
                 self._write_address(network)
                 self._leaderboard = make_leaderboard(
                     self._config,
-                    ledger=lambda: intake.ledger,
+                    intake=intake,
                     running=now,
                     heard=desk.presences.known,
                     blobs=blobs,

@@ -11,8 +11,8 @@ from typing import Any, Final
 from gossip.interface import PeerInfo
 from node.activity import Activity, Work
 from node.blobs import BlobStore
-from node.conflicts import conflicts_with_head
-from node.difference import unified_lines
+from node.conflicts import Sides, conflicts, sides
+from node.difference import source_lines, unified_lines
 from node.errors import NodeError
 from node.hypothesis_costs import HypothesisCosts
 from node.web.rows import entry_row
@@ -276,15 +276,38 @@ def _hypothesis(item: HypothesisView) -> dict[str, Any]:
         "gain_high": _unit(verdict.high_micro),
         "pairs": verdict.pairs,
         "evidence": verdict.evidence_milli / 1000,
-        "reason": standing_reason(verdict.reason, self_verified=item.self_verified),
+        "reason": standing_reason(item),
         "self_verified": item.self_verified,
     }
 
 
-def show(
-    ledger: Ledger, blobs: BlobStore, prefix: str, costs: HypothesisCosts | None = None
-) -> dict[str, Any]:
-    """Everything about one hypothesis or entry, found by the start of its id.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the ledger says of one hypothesis or entry; its scripts are still to be compared.
+
+    Attributes:
+        value: What is shown, without `diff` and `conflicts`.
+        compared: Digests of the parent's and the hypothesis's script; None for the genesis.
+        merged: Which scripts to merge to find what contradicts the head, if any.
+    """
+
+    value: Mapping[str, Any]
+    compared: tuple[bytes | None, bytes] | None = None
+    merged: Sides | None = None
+
+    def shown(self, blobs: BlobStore) -> dict[str, Any]:
+        """All that is shown. It asks no ledger, so another thread may take its time with it."""
+        if self.compared is None:
+            return dict(self.value)
+        return {
+            **self.value,
+            "diff": diff(blobs, *self.compared),
+            "conflicts": [] if self.merged is None else conflicts(blobs, self.merged),
+        }
+
+
+def find(ledger: Ledger, prefix: str, costs: HypothesisCosts | None = None) -> Found:
+    """One hypothesis or entry, found by the start of its id.
 
     Its `cost` is what this node's agent has spent on it, null for everybody else's.
 
@@ -298,14 +321,14 @@ def show(
         item.id: item for item in ledger.hypotheses() if item.entry_id.hex().startswith(prefix)
     }
     if not found and ledger.root.id.hex().startswith(prefix):
-        return {"kind": "genesis", **lineage(ledger)[0]}
+        return Found({"kind": "genesis", **lineage(ledger)[0]})
     if not found:
         raise NodeError(f"nothing here has an id that starts with {prefix}")
     if len(found) > 1:
         names = ", ".join(sorted(identity.hex()[:12] for identity in found))
         raise NodeError(f"{prefix} is not unique: {names}")
     item = next(iter(found.values()))
-    return {
+    value = {
         "kind": "hypothesis",
         "scorer": ledger.genesis_body.task.scorer,
         **_hypothesis(item),
@@ -319,10 +342,20 @@ def show(
         "source": item.body.source.hex(),
         "created_ms": item.created_ms,
         "trials": [_trial(ledger, trial) for trial in item.trials],
-        "diff": diff(ledger, blobs, item),
-        "conflicts": conflicts_with_head(ledger, blobs, item),
         "transfer": transfers_by_entry(ledger).get(item.entry_id, []),
     }
+    return Found(value, compared(ledger, item), sides(ledger, item))
+
+
+def show(
+    ledger: Ledger, blobs: BlobStore, prefix: str, costs: HypothesisCosts | None = None
+) -> dict[str, Any]:
+    """Everything about one hypothesis or entry at once, for who serves nobody meanwhile.
+
+    Raises:
+        NodeError: No id, or more than one, starts with the prefix.
+    """
+    return find(ledger, prefix, costs).shown(blobs)
 
 
 def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
@@ -345,15 +378,20 @@ def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
     }
 
 
-def diff(ledger: Ledger, blobs: BlobStore, item: HypothesisView) -> list[str]:
-    """What a hypothesis changes in its parent's script; empty while either script is missing."""
+def compared(ledger: Ledger, item: HypothesisView) -> tuple[bytes | None, bytes]:
+    """The digests of the parent's script, None while that entry is not here, and of its own."""
     entry = ledger.entries.get(item.body.parents[0])
-    before = None if entry is None else blobs.read(entry.source)
-    after = blobs.read(item.body.source)
+    return None if entry is None else entry.source, item.body.source
+
+
+def diff(blobs: BlobStore, parent: bytes | None, child: bytes) -> list[str]:
+    """What a script changes in its parent; empty while either of them is missing."""
+    before = None if parent is None else blobs.read(parent)
+    after = blobs.read(child)
     if before is None or after is None:
         return []
     return unified_lines(
-        before.decode(errors="replace").splitlines(), after.decode(errors="replace").splitlines()
+        source_lines(before.decode(errors="replace")), source_lines(after.decode(errors="replace"))
     )
 
 

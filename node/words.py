@@ -7,6 +7,8 @@ word, which others have seen again and nobody has looked behind.
 
 from typing import Final
 
+from swarm.hypotheses import HypothesisView
+
 _REPRODUCED: Final = {"verified": "reproduced"}
 
 
@@ -14,11 +16,19 @@ SELF_VERIFIED: Final = "self-verified"
 """What is an entry on its author's own verification alone, until others confirm it."""
 
 
-def standing_reason(reason: str, *, self_verified: bool) -> str:
-    """The reason of a verdict, or what to know of one that only its author gave."""
-    if not self_verified:
-        return reason
-    return "verified by its author alone; it counts as verified once others confirm it"
+_AUTHORS_OWN: Final = {
+    "crashed": "its author's run did not end well",
+    "screened_out": "its author measured too little gain to ask others to verify it",
+    "proposed": "its author has not run it yet",
+}
+
+
+def standing_reason(item: HypothesisView) -> str:
+    """Why a hypothesis stands where it does; before others ran it, what its author's runs say."""
+    if item.self_verified:
+        return "verified by its author alone; it counts as verified once others confirm it"
+    verdict = item.standing
+    return verdict.reason if verdict.pairs else _AUTHORS_OWN.get(item.status, verdict.reason)
 
 
 def verdict_word(status: str, scorer: str) -> str:

@@ -24,10 +24,10 @@ def tree_columns(metric: str) -> list[Column]:
         Column("entry"),
         Column(metric, right=True),
         Column("gain and 95 % interval"),
-        Column("pairs", right=True),
-        Column("by", right=True),
-        Column("author"),
-        Column("merged"),
+        Column("pairs", right=True, spare=True),
+        Column("by", right=True, spare=True),
+        Column("author", spare=True),
+        Column("merged", spare=True),
         Column("title", flexible=True),
     ]
 

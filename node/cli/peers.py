@@ -39,12 +39,12 @@ def columns() -> list[Column]:
         Column("state"),
         Column("run", right=True),
         Column("head"),
-        Column("records", right=True),
+        Column("records", right=True, spare=True),
         Column("last seen", right=True),
-        Column("rtt", right=True),
-        Column("version"),
+        Column("rtt", right=True, spare=True),
+        Column("version", spare=True),
         Column("device", flexible=True),
-        Column("address", flexible=True),
+        Column("address", flexible=True, spare=True),
     ]
 
 

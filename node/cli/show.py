@@ -157,7 +157,7 @@ def _print_trials(trials: Sequence[dict[str, Any]]) -> None:
         Column("parent", right=True),
         Column("child", right=True),
         Column("gain", right=True),
-        Column("cpu s", right=True),
+        Column("cpu s", right=True, spare=True),
         Column("device", flexible=True),
     ]
     print_table(columns, rows)

@@ -6,6 +6,7 @@ terminal is whole in a pipe. Text from peers passes through `safe` before it is 
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,10 @@ _LINE_BYTES_MAX: Final = 4096
 _GAP: Final = "  "
 _FLEXIBLE_MIN: Final = 12
 """Below this many cells a shortened column says nothing; the line then wraps instead."""
+_FLEXIBLE_WANTED: Final = 24
+"""Spare columns make way until shortened ones have so many cells."""
+_PIECE: Final = re.compile(r"\s*\S+\s*$|\s*\S+|\s+")
+"""A word with the space before it; the last word of a text also with what is behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,13 @@ class Column:
         name: Its heading.
         right: Whether its cells end at the same place instead of beginning there.
         flexible: Whether it is shortened when a terminal is too narrow.
+        spare: Whether it is left out before that, the last one first.
     """
 
     name: str
     right: bool = False
     flexible: bool = False
+    spare: bool = False
 
 
 def safe(text: str) -> str:
@@ -90,8 +97,14 @@ def terminal_width() -> int | None:
 
 
 def print_fields(fields: Sequence[tuple[str, str | Cell | Sequence[Cell]]]) -> None:
-    """Print names and values, aligned. A value of several cells is one line of them."""
+    """Print names and values, aligned.
+
+    A value of several cells is one line of them; what is longer than a terminal's line goes on
+    below its own beginning.
+    """
     width = max(len(name) for name, _ in fields)
+    line = terminal_width()
+    room = None if line is None else max(_FLEXIBLE_WANTED, line - width - len(_GAP))
     for name, value in fields:
         match value:
             case str():
@@ -100,8 +113,32 @@ def print_fields(fields: Sequence[tuple[str, str | Cell | Sequence[Cell]]]) -> N
                 cells = (value,)
             case _:
                 cells = value
-        text = "".join(paint(safe(cell.text), cell.tone) for cell in cells)
-        click.echo(f"{paint(f'{name:<{width}}', 'quiet')}{_GAP}{text}".rstrip())
+        for index, text in enumerate(_folded([_cell(cell) for cell in cells], room)):
+            heading = " " * width if index else paint(f"{name:<{width}}", "quiet")
+            click.echo(f"{heading}{_GAP}{text}".rstrip())
+
+
+def _folded(cells: Sequence[Cell], room: int | None) -> list[str]:
+    """Cells as painted lines of at most so many cells, broken between cells or else words."""
+    if room is None:
+        return ["".join(paint(cell.text, cell.tone) for cell in cells)]
+    lines = [""]
+    used = 0
+    for cell in cells:
+        kept, text = "", cell.text
+        apart = text[:1] == " " and _cells(text.strip()) <= room
+        if used and apart and used + _cells(text.rstrip()) > room:
+            lines.append("")
+            used, text = 0, text.lstrip()
+        for piece in _PIECE.findall(text):
+            if used and used + _cells(piece.rstrip()) > room:
+                lines[-1] += paint(kept, cell.tone) if kept else ""
+                lines.append("")
+                kept, used = piece.lstrip(), _cells(piece.lstrip())
+            else:
+                kept, used = kept + piece, used + _cells(piece)
+        lines[-1] += paint(kept, cell.tone) if kept else ""
+    return lines
 
 
 def print_table(
@@ -123,12 +160,13 @@ def print_table(
         max([len(column.name), *(_cells(row[index].text) for row in cells)])
         for index, column in enumerate(columns)
     ]
+    shown = list(range(len(columns)))
     if width is not None:
-        _narrow(columns, wide, width)
+        shown = _without_spare(columns, wide, width)
+        _narrow(columns, wide, shown, width)
     heading = [Cell(column.name, "quiet") for column in columns]
     for row in [heading, *cells]:
-        parts = [_fit(cell, column, space) for cell, column, space in zip(row, columns, wide,
-                                                                          strict=True)]  # fmt: skip
+        parts = [_fit(row[index], columns[index], wide[index]) for index in shown]
         click.echo(_GAP.join(parts).rstrip())
 
 
@@ -153,10 +191,27 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _narrow(columns: Sequence[Column], wide: list[int], width: int) -> None:
-    """Take what a line has too much from the flexible columns, the last one first."""
-    excess = sum(wide) + len(_GAP) * (len(wide) - 1) - width
+def _without_spare(columns: Sequence[Column], wide: Sequence[int], width: int) -> list[int]:
+    """Which columns stay so that the flexible ones have room."""
+    wanted = [
+        min(space, _FLEXIBLE_WANTED) if column.flexible else space
+        for column, space in zip(columns, wide, strict=True)
+    ]
+    shown = list(range(len(columns)))
     for index in range(len(columns) - 1, -1, -1):
+        if columns[index].spare and _line_cells(wanted, shown) > width:
+            shown.remove(index)
+    return shown
+
+
+def _line_cells(wide: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(wide[index] for index in shown) + len(_GAP) * (len(shown) - 1)
+
+
+def _narrow(columns: Sequence[Column], wide: list[int], shown: Sequence[int], width: int) -> None:
+    """Take what a line has too much from the flexible columns, the last one first."""
+    excess = _line_cells(wide, shown) - width
+    for index in reversed(shown):
         if excess > 0 and columns[index].flexible:
             taken = min(excess, max(0, wide[index] - _FLEXIBLE_MIN))
             wide[index] -= taken

@@ -6,7 +6,7 @@ in slices, between which the caller lets others run.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -16,6 +16,7 @@ from node.hardware import software_version
 from node.presences import Heard
 from node.web import rows
 from node.web.rows import Facts, Row
+from node.words import standing_reason
 from protocol import limits
 from swarm.events import (
     AuthorVoided,
@@ -35,6 +36,10 @@ SLICE: Final = 64
 _AGENTS_EVERY_MS: Final = 2_000
 
 
+async def nothing_pending() -> None:
+    """For ledgers that nobody writes to."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoardSource:
     """Where a board looks.
@@ -46,6 +51,8 @@ class BoardSource:
         blobs: The scripts.
         now_ms: Wall clock.
         now_s: The clock of presences.
+        settled: Waits until the disk has all that the ledger counts. What is read directly after
+            it, before anything else is awaited, is not taken back.
     """
 
     ledger: Callable[[], Ledger]
@@ -54,6 +61,7 @@ class BoardSource:
     blobs: BlobStore
     now_ms: Callable[[], int]
     now_s: Callable[[], float]
+    settled: Callable[[], Awaitable[object]] = nothing_pending
 
 
 class Board:
@@ -300,21 +308,31 @@ class Board:
             "change": item.body.origin.change,
             "source": item.body.source.hex(),
             "parents": [parent.hex() for parent in item.body.parents],
-            "reason": item.verdict.reason,
+            "reason": standing_reason(item),
             "evidence": item.verdict.evidence_milli / 1000,
             "trials": [
                 rows.trial_row(ledger, record, counted=record.id in counted) for record in trials
             ],
         }
 
-    def diff(self, prefix: str) -> dict[str, Any] | None:
-        """What a hypothesis, or an entry, changes in its parent's script; None if unknown."""
+    def diff(self, prefix: str) -> Callable[[], dict[str, Any]] | None:
+        """What tells how a hypothesis, or an entry, changes its parent's script; None if unknown.
+
+        Comparing takes a while and asks no ledger, so another thread may do it.
+        """
         found = self._find(prefix)
         if found is None:
             return None
-        item = self.source.ledger().hypothesis(bytes.fromhex(found))
-        lines = view.diff(self.source.ledger(), self.source.blobs, item)
-        return {"id": found, "entry": item.entry_id.hex(), "available": bool(lines), "lines": lines}
+        ledger = self.source.ledger()
+        item = ledger.hypothesis(bytes.fromhex(found))
+        parent, child = view.compared(ledger, item)
+        named = {"id": found, "entry": item.entry_id.hex()}
+
+        def compare() -> dict[str, Any]:
+            lines = view.diff(self.source.blobs, parent, child)
+            return {**named, "available": bool(lines), "lines": lines}
+
+        return compare
 
     def _find(self, prefix: str) -> str | None:
         if prefix in self.facts:

@@ -59,10 +59,10 @@ def everything(site: Site) -> dict[str, Any]:
     rows = site.board.ordered()
     for row in sorted(rows, key=lambda row: row["status"] != "merged"):
         detail = site.board.detail(row["id"])
-        diff = site.board.diff(row["id"])
+        compare = site.board.diff(row["id"])
         assert detail is not None
-        assert diff is not None
-        detail["diff"] = diff["lines"]
+        assert compare is not None
+        detail["diff"] = compare()["lines"]
         room -= len(json.dumps(detail))
         if room < 0:
             break

@@ -80,6 +80,7 @@ class Site:
         if not guard.is_allowed_host(request.hosts, self.names):
             return _text(421, "this host name is not served here; use the address, or --web-name")
         try:
+            await self.board.source.settled()
             return await self._route(request)
         except _BadQueryError as error:
             return _problem(400, str(error))
@@ -121,7 +122,10 @@ class Site:
                 lineage = self.lineage()
                 return await self._kept_answer(request, _JSON, lambda: _dump(lineage))
             case ["entries", identity, "diff"] if _is_id(identity):
-                return _json_or_unknown(self.board.diff(identity))
+                compare = self.board.diff(identity)
+                return _json_or_unknown(
+                    None if compare is None else await trio.to_thread.run_sync(compare)
+                )
             case ["events"]:
                 return self._stream(request)
             case _:

@@ -18,6 +18,7 @@ from node import clock
 from node.blobs import BlobStore
 from node.config import Config
 from node.errors import NodeError, UsageError
+from node.intake import Intake
 from node.presences import Heard
 from node.view import Running
 from node.web import guard
@@ -26,7 +27,6 @@ from node.web.events import EventLog
 from node.web.http import serve_http
 from node.web.routes import Site
 from swarm.events import Event
-from swarm.ledger import Ledger
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -105,6 +105,7 @@ class Leaderboard:
         while True:
             try:
                 await self._renew()
+                await self._board.source.settled()
                 live = self._board.live()
                 if difference := live_difference(told, live):
                     self._events.append("live", json.dumps(difference, separators=(",", ":")))
@@ -114,10 +115,14 @@ class Leaderboard:
             await trio.sleep(_TICK_S)
 
     async def _renew(self) -> None:
-        change = None
-        for step in self._board.renew():
+        change, steps = None, self._board.renew()
+        while True:
             await trio.lowlevel.checkpoint()
-            change = step
+            await self._board.source.settled()
+            try:
+                change = next(steps)
+            except StopIteration:
+                break
         if change and self._site.ready:
             self._events.append("change", json.dumps(change, separators=(",", ":")))
         self._site.ready = True
@@ -126,7 +131,7 @@ class Leaderboard:
 def make_leaderboard(
     config: Config,
     *,
-    ledger: Callable[[], Ledger],
+    intake: Intake,
     running: Callable[[], Running],
     heard: Callable[[], Mapping[bytes, Heard]],
     blobs: BlobStore,
@@ -135,14 +140,22 @@ def make_leaderboard(
 
     Args:
         config: How the node runs.
-        ledger: Gives the ledger; it may be another object after a disk fault.
+        intake: The door, with the ledger behind it.
         running: Gives what the running node knows.
         heard: Gives the latest presence of every peer.
         blobs: The scripts.
     """
     if not config.web:
         return None
-    source = BoardSource(ledger, running, heard, blobs, clock.now_ms, trio.current_time)
+    source = BoardSource(
+        ledger=lambda: intake.ledger,
+        running=running,
+        heard=heard,
+        blobs=blobs,
+        now_ms=clock.now_ms,
+        now_s=trio.current_time,
+        settled=intake.settled,
+    )
     return Leaderboard(WebConfig(config.web_host, config.web_port, config.web_name), source)
 
 

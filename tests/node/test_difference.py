@@ -4,19 +4,28 @@ import difflib
 import string
 import time
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.difference import unified_lines
+from node.difference import source_lines, unified_lines
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "d = 1", ""]), max_size=40)
 
 
+@settings(deadline=None)  # A busy machine takes its time.
 @given(LINES, LINES)
 def test_it_can_be_applied(before: list[str], after: list[str]) -> None:
     assert apply(before, unified_lines(before, after)) == after
 
 
+def test_lines_end_where_python_ends_them() -> None:
+    code = "a = 1  # \x0cb = 2\u2028c = 3\x85d = 4\r\ne = 5\rf = 6\n"
+    assert source_lines(code) == ["a = 1  # \x0cb = 2\u2028c = 3\x85d = 4", "e = 5", "f = 6"]
+    assert source_lines("") == []
+    assert source_lines("a\n\nb") == ["a", "", "b"]
+
+
+@settings(deadline=None)
 @given(LINES)
 def test_what_is_equal_has_no_difference(lines: list[str]) -> None:
     assert unified_lines(lines, lines) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from node import view
-from node.conflicts import conflicts_with_head
+from node.conflicts import conflicts, sides
 from protocol.records import Hypothesis, Origin
 from swarm.lineage import Entry
 from tests.node.fakes import (
@@ -206,10 +206,12 @@ def test_a_conflict_is_shown_with_both_sides_and_offered_to_agents(tmp_path: Pat
             feed = [item.text for item in nodes[2].activity.feed]
             assert sum("contradicts the head" in text for text in feed) == 1
             ledger = nodes[2].intake.ledger
-            assert conflicts_with_head(ledger, nodes[2].blobs, ledger.hypothesis(small)) == [
+            merged = sides(ledger, ledger.hypothesis(small))
+            assert merged is not None
+            assert conflicts(nodes[2].blobs, merged) == [
                 {"where": "GAIN", "head": str(BIG), "hypothesis": str(SMALL)}
             ]
-            assert conflicts_with_head(ledger, nodes[2].blobs, ledger.hypothesis(big)) == []
+            assert sides(ledger, ledger.hypothesis(big)) is None, "it is the head"
             assert len(list(ledger.hypotheses())) == 2
 
     virtually(test)

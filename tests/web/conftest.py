@@ -39,6 +39,13 @@ class Visitor:
 
     def open(self, url: str, *, width: int = 1366, height: int = 860, **options: Any) -> Page:
         """Open a page and wait until it shows data."""
+        page = self.begin(width=width, height=height, **options)
+        self.show(page, url)
+        page.locator("#head-value", has_text=re.compile(r"\d")).wait_for()
+        return page
+
+    def begin(self, *, width: int = 1366, height: int = 860, **options: Any) -> Page:
+        """An empty page that is watched."""
         context = self._browser.new_context(
             viewport={"width": width, "height": height}, reduced_motion="reduce", **options
         )
@@ -49,10 +56,12 @@ class Visitor:
         page.on("console", self._console)
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
+        return page
+
+    def show(self, page: Page, url: str) -> None:
+        """Go to a page and wait until its tables are drawn."""
         page.goto(url)
         page.wait_for_selector("#records tbody tr td")
-        page.locator("#head-value", has_text=re.compile(r"\d")).wait_for()
-        return page
 
     def _console(self, message: Any) -> None:
         if message.type in {"error", "warning"}:

@@ -7,11 +7,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+from playwright.sync_api import Page
 
 from node.web.service import Leaderboard, WebConfig
 from tests.node.web.scenes import Scene, make_scene
 
 T = TypeVar("T")
+
+
+def head_value(live: "LiveScene") -> str:
+    metric = live.scene.ledger.head.metric_micro
+    assert metric is not None
+    return f"{metric / 1e6:.4f}"
+
+
+def merge_one(scene: Scene) -> None:
+    before = scene.ledger.head.id
+    while scene.ledger.head.id == before:
+        scene.try_out(3, gain_micro=90_000)
+
+
+def violations(page: Page) -> list[str]:
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+    result = page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
+    return [
+        f"{found['id']}: {node['target']} {node['failureSummary']}"
+        for found in result["violations"]
+        for node in found["nodes"]
+    ]
 
 
 class LiveScene:

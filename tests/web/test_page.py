@@ -2,31 +2,15 @@
 
 import re
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from node.web.export import write_copy
-from tests.node.web.scenes import Scene, make_scene
-from tests.swarm.helpers import key
+from tests.node.web.scenes import Scene
 from tests.web.conftest import LIMIT_MS, Visitor
-from tests.web.live import LiveScene
+from tests.web.live import LiveScene, head_value, merge_one, violations
 
 MERGE_LIMIT_S = 2.0
-
-
-def head_value(live: LiveScene) -> str:
-    metric = live.scene.ledger.head.metric_micro
-    assert metric is not None
-    return f"{metric / 1e6:.4f}"
-
-
-def merge_one(scene: Scene) -> None:
-    before = scene.ledger.head.id
-    while scene.ledger.head.id == before:
-        scene.try_out(3, gain_micro=90_000)
 
 
 def test_the_page_shows_the_swarm(visitor: Visitor, live: LiveScene) -> None:
@@ -143,17 +127,98 @@ def test_the_chart_zooms_changes_its_axis_and_hides_groups(
     assert zoomed != before
     page.locator("#reset-zoom").click()
     expect(page.locator("#reset-zoom")).to_be_hidden()
+    pictures = {}
     for mode in ("Time", "Compute", "Order"):
         button = page.get_by_role("button", name=mode, exact=True)
         button.click()
         expect(button).to_have_attribute("aria-pressed", "true")
-    whole = page.locator("#chart canvas").screenshot()
+        pictures[mode] = page.locator("#chart canvas").screenshot()
+    assert len(set(pictures.values())) == 3, "each axis puts the points elsewhere"
+    whole = pictures["Order"]
     toggle = page.locator("#legend [data-status=screened_out]").first
     toggle.click()
     expect(page.locator("#legend button[data-status=screened_out]")).to_have_attribute(
         "aria-pressed", "false"
     )
     assert page.locator("#chart canvas").screenshot() != whole
+
+
+def test_the_axis_counts_as_people_do(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    said = page.evaluate(
+        """async () => {
+          const { INCREMENTS, tickText } = await import("./axis.js");
+          const ticks = [["order", 12000, 2000], ["time", 0, 600], ["time", 30, 10],
+            ["time", 90, 10], ["time", 600, 600], ["time", 4200, 600], ["time", 7200, 3600],
+            ["time", 172800, 86400],
+            ["compute", 5400, 1800], ["compute", 36000000, 3600000]];
+          const sorted = Object.values(INCREMENTS).every((steps) => steps.every((step, index) =>
+            Number.isInteger(step) && (index === 0 || step > steps[index - 1])));
+          return [sorted, ...ticks.map((tick) => tickText(...tick))];
+        }"""
+    )
+    assert said == [
+        True, "12\u202f000", "0", "30 s", "1:30", "10 min", "1 h 10", "2 h", "2 d", "1 h 30",
+        "10\u202f000 h",
+    ]  # fmt: skip
+
+
+def test_every_table_has_what_one_looks_for(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    expect(page.locator(".bar .tag")).to_have_text("read-only")
+    expect(page.locator("#link-time")).to_have_text(re.compile(r"^data as of \d\d:\d\d:\d\d$"))
+    expect(page.locator("#records th")).to_have_text(
+        ["#", "Change", re.compile("Gain"), "Value", "Outcome", "Agent", "Hardware", "Verifiers",
+         "When"]
+    )  # fmt: skip
+    expect(page.locator("#agents th")).to_have_text(
+        ["Agent", "Merged gain", "Merges", "Tried", "Refuted", "Pairs verified"]
+    )
+    peer = page.locator("#peers li").filter(has_text="verifying")
+    for text in ("Test Processor 1 x3", "v0.1.0", "now"):
+        expect(peer).to_contain_text(text)
+    expect(peer.locator("[title^='head ']")).to_have_attribute(
+        "href", re.compile(r"#/entry/[0-9a-f]{64}$")
+    )
+
+
+def test_the_genesis_and_a_peer_have_addresses_too(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(f"{live.url}#/entry/{live.scene.ledger.root.id.hex()[:12]}")
+    drawer = page.locator("#detail")
+    expect(drawer.locator("h2")).to_have_text("Genesis script")
+    expect(drawer).to_contain_text(live.scene.ledger.root.source.hex())
+    drawer.locator(".person").click()
+    expect(drawer.locator("h2")).to_contain_text("Peer ")
+    page.goto(f"{live.url}#/peer/{live.scene.ledger.head.author.hex()}")
+    expect(drawer).to_contain_text("Merged gain")
+    own = drawer.locator(".plain li")
+    assert own.count() > 3
+    expect(own.filter(has_text="merged").first).to_contain_text("±")
+    page.goto(f"{live.url}#/hypothesis/{'ab' * 32}")
+    expect(drawer).to_contain_text("Nothing here has this id.")
+
+
+def test_what_crashed_says_so_instead_of_waiting_for_pairs(
+    visitor: Visitor, live: LiveScene
+) -> None:
+    crashed = next(item for item in live.scene.ledger.hypotheses() if item.status == "crashed")
+    page = visitor.open(f"{live.url}#/hypothesis/{crashed.id.hex()}")
+    expect(page.locator("#detail .reason")).to_contain_text("Its author's run did not end well")
+
+
+def test_the_keyboard_reaches_a_detail_and_comes_back(visitor: Visitor, live: LiveScene) -> None:
+    page = visitor.open(live.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "chart-title"
+    link = page.locator("#tree li.lit .tree-title a").nth(1)
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail .diff")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    assert link.evaluate("link => link === document.activeElement")
 
 
 def test_an_entry_opens_with_diff_reason_and_trials_and_can_be_linked(
@@ -226,104 +291,24 @@ def test_dark_follows_the_system_or_the_button(visitor: Visitor, live: LiveScene
     assert background(light) == "rgb(15, 17, 21)"
 
 
-def test_a_page_that_is_cut_off_says_so_and_recovers(browser: Any, tmp_path: Path) -> None:
-    served = LiveScene(tmp_path / "blobs", hypotheses=12, seed=2)
-    served.start()
-    visitor = Visitor(browser)
-    try:
-        page = visitor.open(served.url)
-        expect(page.locator("#link")).to_have_attribute("data-link", "live")
-        served.stop()
-        expect(page.locator("#link")).to_have_attribute("data-link", "cut")
-        expect(page.locator("#notice")).to_contain_text("does not answer")
-        merge_one(served.scene)
-        served.start()
-        expect(page.locator("#link")).to_have_attribute("data-link", "live", timeout=LIMIT_MS)
-        expect(page.locator("#notice")).to_be_hidden()
-        expect(page.locator("#head-value")).to_have_text(head_value(served), timeout=LIMIT_MS)
-    finally:
-        visitor.close()
-        served.stop()
-    # The browser itself reports the refused connections; nothing else may be reported.
-    assert all("ERR_" in problem for problem in visitor.problems), visitor.problems
-
-
-def test_a_page_that_is_behind_says_so(visitor: Visitor, live: LiveScene) -> None:
-    page = visitor.open(live.url)
-    held = len(live.scene.ledger)
-
-    def say(records: int) -> None:
-        def later(scene: Scene) -> None:
-            scene.swarm.clock_ms += 10
-            scene.presence(4, records=records)
-
-        live.change(later)
-
-    say(10 * held)
-    expect(page.locator("#link")).to_have_attribute("data-link", "behind")
-    expect(page.locator("#link-text")).to_contain_text("catching up")
-    say(held)
-    expect(page.locator("#link")).to_have_attribute("data-link", "live")
-
-
-def test_a_copy_opens_from_disk(visitor: Visitor, tmp_path: Path) -> None:
-    scene = make_scene(tmp_path / "blobs", hypotheses=30, seed=4)
-    merge_one(scene)
-    merge_one(scene)
-    scene.settle()
-    copy, *_ = write_copy(tmp_path / "copy", scene.site)
-    page = visitor.open(copy.as_uri())
-    expect(page.locator("#link-text")).to_contain_text("copy of")
-    page.locator("#tree li.lit a").first.click()
-    expect(page.locator("#detail .diff .added").first).to_be_visible()
-    family = page.evaluate("document.fonts.check('15px Inter')")
-    assert family
-    assert visitor.hosts == {""}
-
-
 def test_it_fits_a_phone(visitor: Visitor, live: LiveScene) -> None:
     page = visitor.open(live.url, width=360, height=740)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0
+    for seen in (
+        ".bar .tag",
+        "#link-text",
+        "#link-time",
+        "#records td.device",
+        "#records td.count",
+    ):
+        expect(page.locator(seen).first).to_be_visible()
+    expect(page.locator("#tree li.lit .tree-meta").first).to_contain_text("±")
+    agents = page.locator("#agents").evaluate("table => table.scrollWidth - table.clientWidth")
+    assert agents <= 0, "no agent's number is out of sight"
     page.locator("#tree li.lit a").first.click()
     expect(page.locator("#detail .diff")).to_be_visible()
     assert page.evaluate("document.querySelector('#detail').getBoundingClientRect().width") <= 360
-
-
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-def test_hostile_text_is_shown_as_text(visitor: Visitor, tmp_path: Path) -> None:
-    served = LiveScene(tmp_path / "blobs", hypotheses=6, seed=6)
-    scene = served.scene
-    merge_one(scene)
-    bad_code = (
-        "# \u202e }if admin begin\u2066 \x00\x1b[31m\n"
-        f"x = '{HOSTILE}'\n" + "y = '" + "A" * 64_000 + "'\n</script><!--\n"
-    )
-    body = served.scene.propose(
-        key(2), title=HOSTILE, rationale=f"{HOSTILE}\n{{{{7*7}}}}", change=HOSTILE
-    )
-    path = scene.blobs.path(body.body.source)  # type: ignore[union-attr]
-    real = scene.blobs.read
-    scene.blobs.read = (  # type: ignore[method-assign]
-        lambda digest: bad_code.encode() if scene.blobs.path(digest) == path else real(digest)
-    )
-    served.start()
-    try:
-        page = visitor.open(f"{served.url}#/hypothesis/{body.id.hex()}")
-        drawer = page.locator("#detail")
-        expect(drawer.locator("h2")).to_have_text(HOSTILE)
-        expect(drawer).to_contain_text("{{7*7}}")
-        expect(drawer.locator(".diff")).to_contain_text("‹U+202E› }if admin begin‹U+2066›")
-        expect(drawer.locator(".diff")).to_contain_text("‹U+0000›‹U+001B›[31m")
-        expect(drawer.locator(".diff")).to_contain_text("more characters)")
-        expect(drawer.locator(".diff")).to_contain_text("</script><!--")
-        assert page.locator("img").count() == 0
-        assert page.evaluate("document.scripts.length") == 1
-    finally:
-        visitor.close()
-        served.stop()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -338,29 +323,3 @@ def test_it_is_accessible(
     page.locator("#tree li.lit a").first.click()
     expect(page.locator("#detail .diff")).to_be_visible()
     assert violations(page) == []
-
-
-def violations(page: Page) -> list[str]:
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-    result = page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
-    return [
-        f"{found['id']}: {node['target']} {node['failureSummary']}"
-        for found in result["violations"]
-        for node in found["nodes"]
-    ]
-
-
-def test_what_a_reported_task_earns_is_called_reproduced(visitor: Visitor, tmp_path: Path) -> None:
-    served = LiveScene(tmp_path, hypotheses=30, seed=3, scorer="reported")
-    served.start()
-    try:
-        page = visitor.open(served.url)
-        expect(page.locator("#foot-rules")).to_contain_text("Reproduced: a gain over zero")
-        page.wait_for_selector("#legend button")
-        said = page.locator("body").inner_text().lower()
-        assert "reproduced" in said
-        assert not re.search(r"\bverified\b", said), re.findall(r".{30}\bverified\b.{30}", said)
-    finally:
-        # A page that is open when the server ends reports the broken stream.
-        visitor.close()
-        served.stop()

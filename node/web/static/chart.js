@@ -2,9 +2,10 @@
 // uPlot owns axes, zoom and cursor; the marks are drawn here, because they differ by outcome.
 
 import uPlot from "./vendor/uPlot.js";
+import { INCREMENTS, tickText } from "./axis.js";
 import { drawLabels } from "./labels.js";
 import { byId, h, put, say, segments } from "./dom.js";
-import { clock, count, gainAndHalf, inert, short, spent, statusWord, told, value } from "./text.js";
+import { clock, count, gainAndHalf, inert, short, statusWord, told, value } from "./text.js";
 
 const GROUPS = [
   ["merged", "Merged", ["merged"]],
@@ -127,6 +128,7 @@ export class Chart {
       this.plot.redraw();
     }
     byId("reset-zoom").hidden = !this.zoomed;
+    this.box.classList.toggle("empty-chart", !this.points.length && !this.steps.length);
     const head = this.steps[this.steps.length - 1];
     this.box.setAttribute("aria-label",
       `Chart of ${count(this.points.length)} hypotheses. The lineage has ${Math.max(0, this.steps.length - 1)} merges`
@@ -157,7 +159,7 @@ export class Chart {
       scales: { x: { time: false, auto: false }, y: { auto: false } },
       padding: [14, 12, 0, 0],
       axes: [
-        { ...axis, grid: { show: false }, size: 34, values: (_, ticks) => ticks.map((tick) => this.xTick(tick)) },
+        { ...axis, grid: { show: false }, size: 34, space: 64, incrs: () => INCREMENTS[this.mode], values: (_, ticks, axis, space, step) => ticks.map((tick) => tickText(this.mode, tick, step)) },
         { ...axis, size: narrow ? 44 : 56, values: (_, ticks) => ticks.map((tick) => (Math.abs(ticks[0] - ticks[1]) < 0.05 ? tick.toFixed(3) : tick.toFixed(2))) },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
@@ -174,21 +176,21 @@ export class Chart {
     }, [[0, 1], [null, null]], this.box);
   }
 
-  xTick(tick) {
-    if (this.mode === "order") return Number.isInteger(tick) ? count(tick) : "";
-    return tick === 0 ? "0" : spent(tick);
-  }
-
   draw(plot) {
     const { ctx, bbox } = plot;
     const scale = devicePixelRatio || 1;
     const px = (x) => plot.valToPos(x, "x", true);
     const py = (y) => plot.valToPos(y, "y", true);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top - 6 * scale, bbox.width + 8 * scale, bbox.height + 6 * scale);
-    ctx.clip();
-    this.drawBand(ctx, px, py);
+    // Marks may reach a little over the plot's edge, so that they are whole there; the line may not.
+    const within = (reach, draw) => {
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left - reach * scale, bbox.top - 6 * scale, bbox.width + (8 + reach) * scale, bbox.height + 6 * scale);
+      ctx.clip();
+      draw();
+      ctx.restore();
+    };
+    within(0, () => this.drawBand(ctx, px, py));
     const { min: low, max: high } = plot.scales.y;
     const drawn = new Map(DRAW_ORDER.map((group) => [group, []]));
     for (const point of this.points) {
@@ -199,18 +201,21 @@ export class Chart {
       if (point.edge) point.py += point.y > high ? 5 * scale : -5 * scale;
       if (!this.hidden.has(point.group)) drawn.get(point.group).push(point);
     }
-    for (const group of DRAW_ORDER.slice(0, -1)) this.drawGroup(ctx, group, drawn.get(group), scale);
-    this.drawLine(ctx, px, py, scale);
-    this.drawGroup(ctx, "merged", drawn.get("merged"), scale);
+    within(6, () => { for (const group of DRAW_ORDER.slice(0, -1)) this.drawGroup(ctx, group, drawn.get(group), scale); });
+    within(0, () => this.drawLine(ctx, px, py, scale));
+    within(6, () => this.drawMerges(ctx, px, py, bbox, drawn.get("merged"), scale));
+    within(9, () => { if (this.chosen >= 0) this.drawRing(ctx, this.points[this.chosen], scale); });
+  }
+
+  drawMerges(ctx, px, py, bbox, merged, scale) {
+    this.drawGroup(ctx, "merged", merged, scale);
     if (!this.hidden.has("merged")) {
       const ways = this.steps.map((step, index) => {
         const from = this.steps[Math.max(0, index - 1)];
         return [px(from.x), px(step.x), py(from.y), py(step.y)];
       });
-      drawLabels(ctx, drawn.get("merged"), { bbox, scale, ways, avoid: this.points.filter((point) => !this.hidden.has(point.group)), below: this.store.minimises, colours: this.colours, font: FONT });
+      drawLabels(ctx, merged, { bbox, scale, ways, avoid: this.points.filter((point) => !this.hidden.has(point.group)), below: this.store.minimises, colours: this.colours, font: FONT });
     }
-    if (this.chosen >= 0) this.drawRing(ctx, this.points[this.chosen], scale);
-    ctx.restore();
   }
 
   stepPath(ctx, px, py, offset = 0) {
@@ -274,7 +279,7 @@ export class Chart {
         ctx.arc(px, py, radius, 0, 2 * Math.PI);
       }
     }
-    if (group === "screened_out") { ctx.globalAlpha = many ? 0.5 : 0.75; ctx.fill(); ctx.globalAlpha = 1; return; }
+    if (group === "screened_out") { ctx.globalAlpha = many ? 0.55 : 0.85; ctx.fill(); ctx.globalAlpha = 1; return; }
     if (group === "merged" || group === "verified") {
       ctx.fill();
       ctx.strokeStyle = this.colours.card;

@@ -1,9 +1,10 @@
 // The drawer: everything about one hypothesis, entry or peer. Its address can be shared.
 
 import { byId, h, put, svg } from "./dom.js";
-import { ago, count, gain, gainAndHalf, inert, moment, short, spent, statusWord, told, value } from "./text.js";
-import { chip, person } from "./person.js";
+import { ago, count, gain, gainAndHalf, inert, moment, short, spent, told, value } from "./text.js";
+import { person, standing } from "./person.js";
 import { diffView } from "./diff.js";
+import { stateWord } from "./people.js";
 
 export class Detail {
   constructor(store) {
@@ -40,10 +41,12 @@ export class Detail {
     if (kind === "entry") {
       const entry = this.store.entries.get(id) ?? [...this.store.entries.values()].find((item) => item.id.startsWith(id));
       if (entry?.hypothesis) { kind = "hypothesis"; id = entry.hypothesis; }
+      else if (entry) { this.shown = `entry/${entry.id}`; this.show(this.genesis(entry)); return; }
     }
     if (kind === "hypothesis") id = this.store.rows.has(id) ? id : ([...this.store.rows.keys()].find((name) => name.startsWith(id)) ?? id);
     this.shown = `${kind}/${id}`;
     if (kind === "peer") this.show(this.peer(id));
+    else if (!this.store.rows.has(id)) this.showMissing("Nothing here has this id.");
     else {
       if (!again) this.show(this.frame("Loading…", []));
       await this.showHypothesis(id);
@@ -66,13 +69,17 @@ export class Detail {
     ];
   }
 
+  showMissing(why) {
+    this.show(this.frame("Not found", [h("p", { class: "quiet" }, why)]));
+  }
+
   async showHypothesis(id) {
     const wanted = this.shown;
     let about;
     try {
       about = await this.store.detail(id);
     } catch (error) {
-      if (this.shown === wanted) this.show(this.frame("Not found", [h("p", { class: "quiet" }, error.message)]));
+      if (this.shown === wanted) this.showMissing(error.message);
       return;
     }
     if (this.shown !== wanted) return;
@@ -82,7 +89,7 @@ export class Detail {
 
   hypothesis(about) {
     const parent = this.store.entries.get(about.parent);
-    const parentLink = parent?.hypothesis ? h("a", { href: `#/entry/${parent.id}`, dir: "auto" }, inert(parent.title, 200)) : "the genesis script";
+    const parentLink = h("a", { href: `#/entry/${about.parent}`, dir: "auto" }, parent?.hypothesis ? inert(parent.title, 200) : "the genesis script");
     const { policy } = this.store.state.swarm;
     const facts = [
       ["Gain", gain(about.gain ?? about.screened_gain), about.gain_low === null ? (about.pairs ? "" : "by its author") : `${gain(about.gain_low)} to ${gain(about.gain_high)}`],
@@ -91,16 +98,30 @@ export class Detail {
       ["Cost", spent(about.cpu_s), "CPU, both arms"],
     ];
     return [
-      h("p", { class: "drawer-line" }, chip(about.status, statusWord(about)), person(about.author),
+      h("p", { class: "drawer-line" }, standing(about, this.store), person(about.author),
         h("span", { class: "quiet" }, `${about.proposer === "offline" ? "offline agent" : inert(about.proposer, 20)}${about.model ? ` · ${inert(about.model, 60)}` : ""} · ${inert(about.category, 40)} · ${ago(about.created_ms, this.store.nowMs())}`)),
-      h("dl", { class: "facts" }, facts.map(([label, big, small]) => h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, inert(small, 40))))),
+      factList(facts),
       h("p", { class: "reason" }, `${sentence(inert(about.reason, 300))}. On top of `, parentLink, "."),
       about.rationale ? h("section", {}, h("h3", {}, "Why"), inert(about.rationale, 4000).split(/\n+/).map((text) => h("p", { class: "prose", dir: "auto" }, text))) : null,
       h("section", {}, h("h3", {}, "What changes"), diffView(about.diff ?? [])),
       about.trials.length ? h("section", {}, h("h3", {}, "Trials"), this.forest(about), this.trials(about)) : null,
-      h("dl", { class: "ids" }, [["Hypothesis", about.id], ["Entry", about.entry], ["Script", about.source], ["Proposed", moment(about.created_ms)]].map(([label, text]) =>
-        h("div", {}, h("dt", {}, label), h("dd", {}, h("code", {}, text))))),
+      idList([["Hypothesis", about.id], ["Entry", about.entry], ["Script", about.source], ["Proposed", moment(about.created_ms)]]),
     ];
+  }
+
+  /** The entry that everything began with; nobody proposed it, so it has no diff and no trials. */
+  genesis(entry) {
+    const { state } = this.store;
+    const on = this.store.ordered().filter((row) => row.parent === entry.id);
+    return this.frame("Genesis script", [
+      h("p", { class: "drawer-line" }, person(entry.author), h("span", { class: "quiet" }, `founded the swarm ${ago(entry.merged_ms, this.store.nowMs())}`)),
+      factList([
+        ["Value", value(entry.val_bpb), state.swarm.metric.unit],
+        ["Tried on it", count(on.length), `${count(on.filter((row) => row.status === "merged").length)} merged`],
+        ["Since then", gain(state.gain), state.gain_half_width ? `± ${value(state.gain_half_width)}` : ""],
+      ]),
+      idList([["Entry", entry.id], ["Script", entry.source], ["Founded", moment(entry.merged_ms)]]),
+    ]);
   }
 
   /** Every pair's gain as a dot, the verdict's interval as a bar, zero and tau as lines. */
@@ -141,16 +162,27 @@ export class Detail {
     const whole = peer?.id ?? agent?.id ?? id;
     const facts = [];
     if (agent) facts.push(["Merged gain", gain(agent.merged_gain), `${agent.merged_half_width ? `± ${value(agent.merged_half_width)}, ` : ""}${agent.entries} merges`], ["Tried", count(agent.hypotheses), `${agent.refuted} refuted`], [told("Verified"), count(agent.pairs_verified), "pairs for others"]);
-    if (peer) facts.push(["State", peer.alive ? peer.state || peer.role || "connected" : "gone", ago(peer.seen_ms, this.store.nowMs())]);
+    if (peer) facts.push(["State", stateWord(peer), `last seen ${ago(peer.seen_ms, this.store.nowMs())}`]);
     const own = this.store.ordered().filter((row) => row.author === whole).reverse().slice(0, 50);
     return this.frame(`Peer ${short(whole)}`, [
       h("p", { class: "drawer-line" }, h("code", {}, whole)),
-      peer ? h("p", { class: "quiet" }, [inert(peer.device, 200), peer.version ? `version ${inert(peer.version, 32)}` : "", peer.sandbox ? `sandbox ${inert(peer.sandbox, 32)}` : "", peer.head ? `head ${short(peer.head)}` : ""].filter(Boolean).join(" · ")) : null,
-      facts.length ? h("dl", { class: "facts" }, facts.map(([label, big, small]) => h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, small)))) : h("p", { class: "quiet" }, "Nothing is known of this peer here."),
+      peer ? h("p", { class: "reason" }, [inert(peer.device, 200), peer.version ? `version ${inert(peer.version, 32)}` : "", peer.sandbox ? `sandbox ${inert(peer.sandbox, 32)}` : ""].filter(Boolean).join(" · "),
+        peer.head ? [" · head ", h("a", { href: `#/entry/${peer.head}` }, short(peer.head))] : null) : null,
+      facts.length ? factList(facts) : h("p", { class: "quiet" }, "Nothing is known of this peer here."),
       own.length ? h("section", {}, h("h3", {}, "Latest hypotheses"), h("ul", { class: "plain" }, own.map((row) => h("li", {},
-        chip(row.status, statusWord(row)), " ", h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), " ", h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
+        standing(row, this.store), h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
     ]);
   }
+}
+
+/** A few numbers side by side: label, number, and what belongs to it. */
+function factList(facts) {
+  return h("dl", { class: "facts" }, facts.map(([label, big, small]) =>
+    h("div", {}, h("dt", {}, label), h("dd", {}, big), h("dd", { class: "quiet" }, inert(small, 60)))));
+}
+
+function idList(ids) {
+  return h("dl", { class: "ids" }, ids.map(([label, text]) => h("div", {}, h("dt", {}, label), h("dd", {}, h("code", {}, text)))));
 }
 
 function sentence(text) {

@@ -32,7 +32,7 @@ export class Feed {
 
   nowItem(work) {
     const row = work.hypothesis ? this.store.rows.get(work.hypothesis) : null;
-    const title = row ? inert(row.title, 90) : inert(work.title ?? "", 90);
+    const title = row ? inert(row.title, 90) : inert(work.title || (work.state === "proposing" ? "" : "something not seen here yet"), 90);
     const percent = Math.round(100 * (work.progress ?? 0));
     return h("li", {},
       h("span", { class: "now-line" }, person(work.id), ` ${WORK_WORDS[work.state]} `,
@@ -50,7 +50,7 @@ export class Feed {
     happened.sort((a, b) => b.at - a.at);
     const shown = happened.slice(0, SHOWN);
     if (shown.length === SHOWN) this.oldest = shown[SHOWN - 1].at;
-    put(byId("feed"), shown.map((item) => this.feedItem(item, this.newest > 0 && item.at > this.newest)));
+    put(byId("feed"), shown.length ? shown.map((item) => this.feedItem(item, this.newest > 0 && item.at > this.newest)) : h("li", { class: "empty" }, "Nothing has happened yet."));
     if (shown.length) this.newest = shown[0].at;
   }
 

@@ -25,10 +25,10 @@ export class Header {
   showSwarm() {
     const { swarm } = this.store.state;
     nameVerdicts(swarm.scorer);
-    say(byId("swarm-name"), inert(swarm.name));
-    say(byId("swarm-task"), `${inert(swarm.task)} · ${inert(swarm.tier)}`);
-    document.title = `${inert(swarm.name)} · swarm-node`;
-    say(byId("headline-label"), `Head · ${inert(swarm.metric.name)}`);
+    say(byId("swarm-name"), inert(swarm.name, 80));
+    say(byId("swarm-task"), `${inert(swarm.task, 60)} · ${inert(swarm.tier, 30)}`);
+    document.title = `${inert(swarm.name, 80)} · swarm-node`;
+    say(byId("headline-label"), `Head · ${inert(swarm.metric.name, 40)}`);
     say(byId("chart-unit"), `${inert(swarm.metric.name, 30)} in ${inert(swarm.metric.unit, 30)}, ${this.store.minimises ? "lower" : "higher"} is better`);
     const { policy } = swarm;
     const admission = { all: "whoever asks is admitted", ticket: "members are invited", ask: "members are admitted by hand" }[policy.admission];
@@ -60,7 +60,7 @@ export class Header {
       ["Crashed", count(counts.crashed), `of ${count(compute.trials)} trials`, "crashed"],
       ["Peers", count(alive), `${count(state.members)} members`],
       ["Compute", spent(compute.cpu_s), head.depth ? `${spent(compute.cpu_s / head.depth)} a merge` : "of CPU time"],
-      ["Cost", cost ? dollars(cost.usd) : "–", cost ? `${dollars(cost.usd_today)} today, here` : "no paid model here"],
+      ["Cost", cost ? dollars(cost.usd) : "–", cost ? `this node, ${dollars(cost.usd_today)} today` : "no paid model here"],
     ]);
   }
 
@@ -74,6 +74,7 @@ export class Header {
       const [term, shown, small] = list.children[index].children;
       say(term, label);
       say(shown, number);
+      shown.classList.toggle("nothing", number === "0");
       say(small, note);
     });
   }
@@ -88,19 +89,22 @@ export class Header {
     let { link } = store;
     let words = LINK_WORDS[link];
     let notice = "";
+    let held = "";
     if (link === "live") {
       const most = Math.max(0, ...[...store.peers.values()].filter((peer) => peer.alive).map((peer) => peer.records ?? 0));
       const here = store.state.records;
       if (most > here + 20 && here < 0.98 * most) {
         link = "behind";
-        words = `catching up: ${count(here)} of ${count(most)} records`;
+        words = "catching up";
+        held = `${count(here)} of ${count(most)} records, `;
       } else {
-        words = `live · ${clock(store.asOfMs)}`;
+        words = "live";
       }
     } else if (link === "cut") {
       words = "cut off";
+      const since = ago(store.asOfMs, store.nowMs());
       notice = store.state
-        ? `The node does not answer. What you see is as of ${moment(store.asOfMs)} (${ago(store.asOfMs, store.nowMs())}). Trying again.`
+        ? `The node does not answer. What you see is as of ${moment(store.asOfMs)}${since === "now" ? "" : ` (${since})`}. Trying again.`
         : "The node does not answer. Trying again.";
     } else if (link === "behind") {
       notice = "The node is still reading its records.";
@@ -108,6 +112,9 @@ export class Header {
       words = `copy of ${moment(store.copy)}`;
     }
     byId("link").dataset.link = link;
+    // Beside the status and not in it: a screen reader is not to read every change of it out.
+    const dated = store.state && ["live", "behind"].includes(link);
+    say(byId("link-time"), dated ? `${held}data as of ${clock(store.asOfMs)}` : "");
     say(byId("link-text"), words);
     const box = byId("notice");
     say(box, notice);

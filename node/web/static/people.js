@@ -30,10 +30,9 @@ export class People {
         h("td", { class: "number bar-cell" }, h("span", { class: "bar-fill", "aria-hidden": "true", vars: { "--share": `${Math.max(0, (100 * agent.merged_gain) / most)}%` } }),
           h("span", { class: agent.merged_gain > 0 ? "gain" : "quiet" }, gain(agent.merged_gain)),
           agent.merged_half_width ? h("span", { class: "quiet" }, ` ± ${value(agent.merged_half_width)}`) : null),
-        h("td", { class: "number" }, count(agent.entries)),
-        h("td", { class: "number" }, count(agent.hypotheses)),
-        h("td", { class: "number" }, count(agent.refuted)),
-        h("td", { class: "number" }, count(agent.pairs_verified))))
+        // On a phone a row has no column above it, so each number carries its own name.
+        [["merges", agent.entries], ["tried", agent.hypotheses], ["refuted", agent.refuted], [told("pairs verified"), agent.pairs_verified]].map(([label, number]) =>
+          h("td", { class: "number", "data-label": label }, count(number)))))
         : h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No agent has proposed anything yet."))));
   }
 
@@ -47,12 +46,19 @@ export class People {
   peer(peer) {
     const { state } = this.store;
     const behind = peer.depth === null ? null : state.head.depth - peer.depth;
-    const inStep = peer.head === state.head.id ? "in step" : behind > 0 ? `${behind} behind` : peer.head ? "on another head" : "";
+    const inStep = peer.head === state.head.id ? "in step" : behind > 0 ? `${behind} behind` : "on another head";
+    const parts = [inert(peer.device, 90) || inert(peer.role, 40), peer.version ? `v${inert(peer.version, 20)}` : "",
+      peer.head ? h("a", { href: `#/entry/${peer.head}`, title: `head ${peer.head}` }, inStep) : "",
+      peer.rtt_ms === null ? "" : `${peer.rtt_ms} ms away`].filter(Boolean);
     return h("li", { class: peer.alive ? "" : "gone", "data-peer": peer.id },
-      h("span", { class: "peer-top" }, h("span", { class: "presence", "data-state": peer.alive ? (peer.state || "idle") : "gone", "aria-hidden": "true" }),
-        person(peer.id), h("span", {}, peer.alive ? (peer.state || peer.role || "connected") : "gone"),
-        h("span", { class: "spring" }), h("span", { class: "quiet number" }, ago(peer.seen_ms, this.store.nowMs()))),
-      h("span", { class: "peer-sub quiet" }, [inert(peer.device, 90) || inert(peer.role, 40), peer.version ? `v${inert(peer.version, 20)}` : "", inStep, peer.rtt_ms === null ? "" : `${peer.rtt_ms} ms away`].filter(Boolean).join(" · ")));
+      h("span", { class: "peer-top" }, h("span", { class: "presence", "data-state": peer.alive ? inert(peer.state || "idle", 20) : "gone", "aria-hidden": "true" }),
+        person(peer.id), h("span", {}, stateWord(peer)),
+        h("span", { class: "spring" }), h("span", { class: "quiet number", title: "last seen" }, ago(peer.seen_ms, this.store.nowMs()))),
+      h("span", { class: "peer-sub quiet" }, parts.flatMap((part, index) => (index ? [" · ", part] : [part]))));
   }
 }
 
+/** What a peer says that it does. */
+export function stateWord(peer) {
+  return peer.alive ? inert(peer.state || peer.role || "connected", 20) : "gone";
+}

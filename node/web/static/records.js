@@ -1,8 +1,8 @@
 // The table of records: merges by gain, or every hypothesis; sorted, filtered, a page at a time.
 
 import { byId, h, put, say, segments } from "./dom.js";
-import { ago, count, gain, inert, moment, statusWord, value } from "./text.js";
-import { chip, person } from "./person.js";
+import { ago, count, gain, inert, moment, value } from "./text.js";
+import { person, standing } from "./person.js";
 
 const PAGE = 100;
 const COLUMNS = [
@@ -90,19 +90,18 @@ export class Records {
 
   row(row) {
     const when = row.merged_ms ?? row.created_ms;
-    const aside = row.status === "merged" && this.store.entries.get(row.entry)?.on_path === false;
     const half = row.gain_low === null || row.gain_high === null ? null : (row.gain_high - row.gain_low) / 2;
     return h("tr", {},
       h("td", { class: "number quiet" }, String(row.rank)),
       h("td", { class: "wide" }, h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 160)),
         h("span", { class: "under quiet" }, inert(row.category, 40))),
       h("td", { class: "number" }, h("span", { class: (row.gain ?? row.screened_gain ?? 0) > 0 ? "gain" : "" }, gain(row.gain ?? row.screened_gain)),
-        half === null ? null : h("span", { class: "quiet" }, ` ± ${value(half)}`)),
+        h("span", { class: "quiet half" }, half === null ? "" : ` ± ${value(half)}`)),
       h("td", { class: "number" }, value(row.val_bpb)),
-      h("td", {}, aside ? chip("verified", "beside the path") : chip(row.status, statusWord(row))),
+      h("td", {}, standing(row, this.store)),
       h("td", {}, person(row.author)),
       h("td", { class: "device quiet", title: inert(row.device, 200) }, inert(row.device, 60)),
-      h("td", { class: "number count" }, row.verifiers ? String(row.verifiers) : "–"),
+      h("td", { class: "number count", "data-label": row.verifiers === 1 ? "verifier" : "verifiers" }, row.verifiers ? String(row.verifiers) : "–"),
       h("td", { class: "nowrap" }, h("time", { class: "quiet", "data-ms": when, title: moment(when) }, ago(when, this.store.nowMs()))));
   }
 }

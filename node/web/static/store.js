@@ -56,6 +56,11 @@ export class Store {
     return [...this.entries.values()].filter((entry) => entry.on_path).sort((a, b) => a.depth - b.depth);
   }
 
+  /** Whether a merged hypothesis's entry lies beside the path to the head. */
+  isAside(row) {
+    return row.status === "merged" && this.entries.get(row.entry)?.on_path === false;
+  }
+
   /** Whether a smaller metric is better. */
   get minimises() {
     return !this.state || this.state.swarm.metric.direction === "min";
@@ -74,7 +79,7 @@ export class Store {
   }
 
   async _get(path) {
-    const response = await fetch(path, { cache: "no-cache" });
+    const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(SILENCE_MS) });
     if (!response.ok) {
       throw new Error(response.status === 404 ? "Nothing here has this id." : `The node answered ${response.status}.`);
     }
@@ -133,6 +138,7 @@ export class Store {
     this._close();
     const source = new EventSource(`api/v1/events?after=${encodeURIComponent(this._cursor)}`);
     this._source = source;
+    this._watch();
     const heard = (handle) => (event) => {
       if (event.lastEventId) this._cursor = event.lastEventId;
       this._heard();
@@ -152,12 +158,17 @@ export class Store {
 
   _heard() {
     this.asOfMs = this.nowMs();
+    this._watch();
+    this._setLink("live");
+  }
+
+  /** Try again when nothing is heard for so long, not even a heartbeat: the way may be cut silently. */
+  _watch() {
     clearTimeout(this._silence);
     this._silence = setTimeout(() => {
       this._setLink("cut");
       this._follow();
     }, SILENCE_MS);
-    this._setLink("live");
   }
 
   _close() {

@@ -68,16 +68,15 @@ export class Tree {
 
   row(entry, isHead, tried = {}) {
     const total = Object.values(tried).reduce((sum, number) => sum + number, 0);
-    const target = entry.hypothesis ? `#/entry/${entry.id}` : null;
     const title = entry.hypothesis ? inert(entry.title, 160) : "Genesis script";
     return h("li", { class: entry.on_path ? "lit" : "", "data-entry": entry.id },
       h("div", { class: "tree-title" },
-        target ? h("a", { href: target, dir: "auto" }, title) : h("span", {}, title),
+        h("a", { href: `#/entry/${entry.id}`, dir: "auto" }, title),
         isHead ? h("span", { class: "badge" }, "head") : null,
         entry.self_verified ? h("span", { class: "badge", title: "Verified by its author alone, until others confirm it" }, "self-verified") : null),
       h("div", { class: "tree-meta" },
         entry.gain === null ? null : h("span", {}, h("span", { class: "gain" }, gain(entry.gain)), h("span", { class: "quiet number" }, ` ${half(entry.gain_low, entry.gain_high)}`)),
-        h("span", { class: "number" }, value(entry.val_bpb)),
+        h("span", { class: "number tree-value" }, value(entry.val_bpb)),
         entry.hypothesis ? person(entry.author) : null,
         h("time", { class: "quiet", "data-ms": entry.merged_ms }, ago(entry.merged_ms, this.store.nowMs())),
         total ? h("span", { class: "strip", title: `${total} tried on this entry` },

@@ -36,6 +36,49 @@ def test_only_a_terminal_cuts_and_only_what_may_be_cut(capsys: pytest.CaptureFix
     assert line == "0123456789abcdef  +1.0  a title tha…", "below its least width it wraps instead"
 
 
+def test_spare_columns_make_way_for_what_one_looks_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns = [Column("id"), Column("when", spare=True), Column("by", spare=True),
+               Column("title", flexible=True)]  # fmt: skip
+    row = ["0123", "4 days ago", "somebody", "a title that is far too long for a line"]
+    shown = {}
+    for width in (80, 52, 42, 41):
+        print_table(columns, [row], width=width)
+        heading, line = capsys.readouterr().out.splitlines()
+        shown[width] = heading.split()
+        assert len(line) <= width
+    assert shown == {
+        80: ["id", "when", "by", "title"], 52: ["id", "when", "by", "title"],
+        42: ["id", "when", "title"], 41: ["id", "title"],
+    }  # fmt: skip
+    print_table(columns, [row])
+    assert capsys.readouterr().out.splitlines()[1].split("  ") == row, "a pipe gets everything"
+
+
+def test_a_long_value_goes_on_below_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = [
+        Cell("“a title of some length”"),
+        Cell("  +0.1 [+0.0, +0.2]"),
+        Cell("  merged 4 days ago", "quiet"),
+    ]
+    fields: list[tuple[str, str | list[Cell]]] = [("head", head), ("id", "0" * 40)]
+    monkeypatch.setattr("node.cli.table.terminal_width", lambda: 36)
+    print_fields(fields)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines] == [
+        "head  “a title of some length”",
+        "      +0.1 [+0.0, +0.2]",
+        "      merged 4 days ago",
+        f"id    {'0' * 40}",
+    ]
+    monkeypatch.setattr("node.cli.table.terminal_width", lambda: None)
+    print_fields(fields)
+    assert len(capsys.readouterr().out.splitlines()) == 2, "a pipe gets a line each"
+
+
 def test_text_of_peers_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "\x1b]0;owned\x07\x1b[2J\u202eevil\r\nforged  line\t\x9b31m"
     print_table([Column("title")], [[Cell(hostile, "bad")]])

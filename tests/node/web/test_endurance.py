@@ -12,7 +12,8 @@ from node.errors import NodeError, UsageError
 from node.web import http, routes
 from node.web import service as web_service
 from node.web.service import Leaderboard, WebConfig
-from tests.node.web.wire import cursor_of, follow, served
+from tests.node.web.wire import cursor_of, follow, next_change, served
+from tests.swarm.helpers import key
 
 
 async def test_a_client_that_says_nothing_or_half_is_dropped(
@@ -91,6 +92,42 @@ async def test_a_fault_in_the_server_or_the_board_ends_neither(
         board.source = replace(board.source, running=broken)
         await recovered.wait()
         assert await page.alive()
+
+
+async def test_nothing_is_told_before_the_disk_has_it(tmp_path: Path) -> None:
+    """A record that the ledger counts already, while it is still being written."""
+    async with served(tmp_path) as page:
+        board = page.leaderboard._board
+        written, everybody = trio.Event(), trio.Event()
+        waiting = 0
+
+        async def settled() -> None:
+            nonlocal waiting
+            waiting += 1
+            if waiting == 4:
+                everybody.set()
+            await written.wait()
+
+        answers: list[bytes] = []
+
+        async def ask(target: str) -> None:
+            answers.append(await page.get(target))
+
+        start = await cursor_of(page)
+        board.source = replace(board.source, settled=settled)
+        record = page.tell(lambda: page.scene.propose(key(1), title="too early"))
+        async with trio.open_nursery() as nursery:
+            for target in ("/api/v1/state", "/metrics", f"/api/v1/hypotheses/{record.id.hex()}"):
+                nursery.start_soon(ask, target)
+            # The three requests, and what renews the board and tells the followers.
+            await everybody.wait()
+            assert not answers
+            assert page.leaderboard._events.cursor == start
+            written.set()
+        assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+        stream = await follow(page, after=start)
+        assert "too early" in (await next_change(stream))["data"]
+        await stream.stream.aclose()
 
 
 async def test_a_server_that_fails_is_started_again(
