@@ -45,7 +45,7 @@ def manager_of(platform: str) -> Manager | None:
 
 
 def service_file(
-    manager: Manager, *, command: Sequence[str], home: Path, user_home: Path, log: Path
+    manager: Manager, *, command: Sequence[str], home: Path, user_home: Path
 ) -> ServiceFile:
     """The file of one node.
 
@@ -54,7 +54,6 @@ def service_file(
         command: The whole command with its arguments, absolute.
         home: The node's home.
         user_home: The user's home directory.
-        log: The node's log, where launchd puts what is printed before logging begins.
     """
     if manager == "systemd":
         return ServiceFile(
@@ -73,7 +72,7 @@ def service_file(
     path = user_home / "Library/LaunchAgents" / f"{LAUNCHD_LABEL}.plist"
     return ServiceFile(
         path=path,
-        text=launchd_plist(command, home, log),
+        text=launchd_plist(command, user_home),
         starting=(f"launchctl bootstrap gui/$(id -u) {_shell(str(path))}",),
         removing=(
             f"launchctl bootout gui/$(id -u)/{LAUNCHD_LABEL}",
@@ -110,14 +109,18 @@ def systemd_unit(command: Sequence[str], home: Path) -> str:
     )
 
 
-def launchd_plist(command: Sequence[str], home: Path, log: Path) -> str:
-    """A launchd agent: started at login, and again when it fails."""
-    printed = str(log.with_name("service.log"))
+def launchd_plist(command: Sequence[str], user_home: Path) -> str:
+    """A launchd agent: started at login, and again when it fails.
+
+    launchd starts nothing whose directories are not there, and the node's home is there only after
+    its first start; so what is printed before logging begins goes to where every user's logs go.
+    """
+    printed = str(user_home / "Library/Logs/swarm-node.log")
     return plistlib.dumps(
         {
             "Label": LAUNCHD_LABEL,
             "ProgramArguments": list(command),
-            "WorkingDirectory": str(home),
+            "WorkingDirectory": str(user_home),
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ThrottleInterval": _RESTART_S,

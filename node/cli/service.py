@@ -71,7 +71,6 @@ def _file(home: Home, manager: str | None, arguments: tuple[str, ...]) -> "Servi
         command=[*_program(), "join", "--home", str(home.root), *arguments],
         home=home.root,
         user_home=Path.home(),
-        log=home.log,
     )
 
 

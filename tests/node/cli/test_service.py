@@ -32,10 +32,15 @@ def test_systemd_gets_exactly_the_command() -> None:
 
 
 def test_launchd_gets_exactly_the_command(tmp_path: Path) -> None:
-    value = plistlib.loads(launchd_plist(NASTY, tmp_path, tmp_path / "node.log").encode())
+    value = plistlib.loads(launchd_plist(NASTY, tmp_path).encode())
     assert value["ProgramArguments"] == NASTY
     assert value["RunAtLoad"] is True
-    assert value["StandardErrorPath"] == str(tmp_path / "service.log")
+    assert value["Label"] == "org.swarm-node.node"
+    places = (value["WorkingDirectory"], value["StandardErrorPath"], value["StandardOutPath"])
+    there = (tmp_path, tmp_path / "Library/Logs")
+    assert all(Path(place) in there or Path(place).parent in there for place in places), (
+        "directories that exist before the node's first start"
+    )
 
 
 def test_each_system_has_its_place_and_its_commands(tmp_path: Path) -> None:
@@ -45,7 +50,7 @@ def test_each_system_has_its_place_and_its_commands(tmp_path: Path) -> None:
     for manager, ending in (("systemd", ".service"), ("launchd", ".plist")):
         file = service_file(
             "systemd" if manager == "systemd" else "launchd",
-            command=["x"], home=tmp_path, user_home=tmp_path, log=tmp_path / "node.log",
+            command=["x"], home=tmp_path, user_home=tmp_path,
         )  # fmt: skip
         assert file.path.suffix == ending
         assert file.path.is_relative_to(tmp_path)
