@@ -6,11 +6,9 @@ shows in CPU time that the node measures from outside, and loses the verdict.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from benchmarks.repeat import busy_loops
 from node.bench import Bench, Costs
 from protocol.keys import SigningKey
 from protocol.policy import DEMO
@@ -179,13 +177,10 @@ def test_a_script_that_stops_the_clock_of_a_seconds_budget_is_stopped(shared: Sh
 
 
 def test_ten_runs_give_one_number_beside_a_busy_loop(shared: SharedRunner) -> None:
+    """The short form of `make bench-repeat`."""
     alone = {shared.run(job(BASE)).metric_micro for _ in range(5)}
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
+    with busy_loops(1):
         beside = {shared.run(job(BASE)).metric_micro for _ in range(5)}
-    finally:
-        busy.kill()
-        busy.wait()
     assert alone == beside
     assert len(alone) == 1
     assert None not in alone
