@@ -7,7 +7,8 @@ trials, counted and judged by the swarm's own rules until they are decided. None
 
 A run of the smoke tier takes some three CPU seconds, so the whole takes half an hour of one core.
 Every pair is kept in `benchmarks/out/harmless-TIER.jsonl`: interrupted, it goes on from there.
-`--beyond N` lets parked hypotheses go on to N pairs each.
+`--beyond N` lets parked hypotheses go on to N pairs each; `--print-head` only prints the head's
+script, for `swarm-node calibrate --script`.
 """
 
 import argparse
@@ -253,10 +254,14 @@ def main() -> None:
     parser.add_argument("--beyond", type=int, default=0, help="pairs to run of parked ones too")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--workers", type=int, default=cores, help="pairs at once")
+    parser.add_argument("--print-head", action="store_true", help="only print the head's script")
     parser.add_argument("--report", action="store_true", help="only report what was run before")
     options = parser.parse_args()
     task = built_in_task()
     tier = task.tier(options.tier)
+    if options.print_head:
+        print(improved_head(task, tier.name), end="")
+        return
     metric = Metric(task.metric.name, task.metric.unit, task.metric.direction)
     policy = dataclasses.replace(POLICIES["demo"], tau_micro=tier.tau_micro)
     every = cases(improved_head(task, tier.name))[: options.edits]
