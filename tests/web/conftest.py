@@ -82,7 +82,7 @@ def visitor(browser: Browser) -> Iterator[Visitor]:
     assert all(host.partition(":")[0] in {"127.0.0.1", ""} for host in made.hosts), made.hosts
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveScene]:
     """A swarm of some eighty hypotheses with a side branch and agents at work."""
     served = LiveScene(tmp_path_factory.mktemp("blobs"), hypotheses=70, seed=11)

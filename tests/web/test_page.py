@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.node.web.scenes import Scene
 from tests.web.conftest import LIMIT_MS, Visitor
@@ -141,6 +141,53 @@ def test_the_chart_zooms_changes_its_axis_and_hides_groups(
         "aria-pressed", "false"
     )
     assert page.locator("#chart canvas").screenshot() != whole
+
+
+def test_crowded_merges_stay_visible(visitor: Visitor, live: LiveScene) -> None:
+    """Hundreds of merges on a phone: their rims must not wipe out each other and the line."""
+    merges = 400
+    steps = range(1, merges + 1)
+    root = live.scene.ledger.root.id.hex()
+
+    def name(step: int, kind: str) -> str:
+        return f"{kind}{step:063x}" if step else root
+
+    def crowd(route: Route) -> None:
+        answer = route.fetch().json()
+        if "rows" in answer:
+            row = dict(zip(answer["columns"], answer["rows"][0], strict=True))
+            rows = [
+                {**row, "id": name(step, "a"), "entry": name(step, "e"), "status": "merged",
+                 "val_bpb": 3.5 - step / merges, "gain": 0.01,
+                 "created_ms": row["created_ms"] + step, "merged_ms": row["created_ms"] + step}
+                for step in steps
+            ]  # fmt: skip
+            answer["rows"] = [[row[column] for column in answer["columns"]] for row in rows]
+        else:
+            first = next(entry for entry in answer["entries"] if entry["id"] == root)
+            answer["entries"] = [first] + [
+                {**first, "id": name(step, "e"), "hypothesis": name(step, "a"), "depth": step,
+                 "parents": [name(step - 1, "e")], "val_bpb": 3.5 - step / merges}
+                for step in steps
+            ]  # fmt: skip
+        route.fulfill(json=answer)
+
+    page = visitor.begin(width=390)
+    page.route("**/api/v1/points", crowd)
+    page.route("**/api/v1/lineage", crowd)
+    visitor.show(page, live.url)
+    coloured = page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#chart canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let coloured = 0;
+          for (let at = 0; at < data.length; at += 4) coloured += data[at + 2] - data[at] > 120;
+          return coloured;
+        }"""
+    )
+    chart = page.locator("#chart .u-over").bounding_box()
+    assert chart is not None
+    assert coloured > 6 * chart["width"], "a band of marks goes all the way"
 
 
 def test_the_axis_counts_as_people_do(visitor: Visitor, live: LiveScene) -> None:

@@ -160,7 +160,7 @@ export class Chart {
       padding: [14, 12, 0, 0],
       axes: [
         { ...axis, grid: { show: false }, size: 34, space: 64, incrs: () => INCREMENTS[this.mode], values: (_, ticks, axis, space, step) => ticks.map((tick) => tickText(this.mode, tick, step)) },
-        { ...axis, size: narrow ? 44 : 56, values: (_, ticks) => ticks.map((tick) => (Math.abs(ticks[0] - ticks[1]) < 0.05 ? tick.toFixed(3) : tick.toFixed(2))) },
+        { ...axis, size: narrow ? 44 : 56, values: (_, ticks) => ticks.map((tick) => (Math.abs(ticks[0] - ticks[1]) < 0.05 ? value(tick, 3) : value(tick, 2))) },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       hooks: {
@@ -260,7 +260,7 @@ export class Chart {
   drawGroup(ctx, group, points, scale) {
     const colour = this.colours[group];
     const many = this.points.length > 2500;
-    const radius = (group === "merged" ? 5 : group === "screened_out" ? (many ? 1.7 : 2.6) : 3.6) * scale;
+    const radius = (group === "merged" ? (points.length > 200 ? 3 : points.length > 60 ? 4 : 5) : group === "screened_out" ? (many ? 1.7 : 2.6) : 3.6) * scale;
     ctx.fillStyle = colour;
     ctx.strokeStyle = colour;
     ctx.lineWidth = 1.4 * scale;
@@ -281,10 +281,11 @@ export class Chart {
     }
     if (group === "screened_out") { ctx.globalAlpha = many ? 0.55 : 0.85; ctx.fill(); ctx.globalAlpha = 1; return; }
     if (group === "merged" || group === "verified") {
-      ctx.fill();
+      // A rim sets a mark off from the line; below all marks, or crowded ones would wipe each other out.
       ctx.strokeStyle = this.colours.card;
-      ctx.lineWidth = 1.6 * scale;
+      ctx.lineWidth = 2 * scale;
       ctx.stroke();
+      ctx.fill();
       return;
     }
     if (group !== "crashed") {

@@ -1,10 +1,11 @@
 // What runs now, and what happened last.
 
 import { byId, h, put, say } from "./dom.js";
-import { clock, gain, gainAndHalf, inert, short, told } from "./text.js";
+import { clock, count, gain, gainAndHalf, inert, short, told } from "./text.js";
 import { person } from "./person.js";
 
 const SHOWN = 60;
+const WORKING_SHOWN = 6;
 const WORK_WORDS = { screening: "tries", verifying: "verifies", rechecking: "re-runs", proposing: "thinks", starting: "gets ready" };
 
 export class Feed {
@@ -26,8 +27,10 @@ export class Feed {
     const own = (this.store.state?.work ?? []).filter((work) => work.state in WORK_WORDS)
       .map((work) => ({ ...work, id: this.store.state.node.id }));
     const list = byId("now");
-    const items = [...own, ...working].slice(0, 12);
-    put(list, items.length ? items.map((work) => this.nowItem(work)) : h("li", { class: "empty" }, "Nobody is training right now."));
+    const all = [...own, ...working];
+    const items = all.slice(0, WORKING_SHOWN);
+    const rest = all.length - items.length;
+    put(list, items.length ? [...items.map((work) => this.nowItem(work)), rest ? h("li", { class: "quiet" }, `and ${count(rest)} more at work`) : null] : h("li", { class: "empty" }, "Nobody is training right now."));
   }
 
   nowItem(work) {

@@ -39,7 +39,7 @@ export function short(id, digits = 8) {
 
 /** A metric's value. */
 export function value(number, digits = 4) {
-  return number === null || number === undefined ? "–" : number.toFixed(digits);
+  return number === null || number === undefined ? "–" : number.toFixed(digits).replace("-", "−");
 }
 
 /** A gain with its sign; positive is better. */
