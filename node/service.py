@@ -283,6 +283,7 @@ class Node:
             task = await materials.task()
             tier = task.tier(genesis.tier)
             device = await trio.to_thread.run_sync(agreed_device, config, tier)
+            self._activity.device = device.words
             data = await fetch_run_data(materials, task, self._home.worker_code)
         except TrainerError as error:
             raise NodeError(f"the swarm's task cannot be used here: {error}") from error
@@ -295,7 +296,7 @@ class Node:
         ) as runner:
             job = partial(task.job, genesis.tier, device=device.kind)
             ratio = genesis.policy.cost_ratio_permille
-            bench = Bench(runner, job, author.key, ratio, device.name)
+            bench = Bench(runner, job, author.key, ratio, device.words)
             await self._wait_reconciled(network, author)
             await self._measure_genesis(bench, await materials.script(genesis.source))
             tools = Tools(
