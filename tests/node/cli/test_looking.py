@@ -186,6 +186,16 @@ def test_colour_is_for_terminals_and_no_text_steers_one(
         assert ESCAPE not in plain
 
 
+def test_what_needs_no_running_node_heeds_no_color_too(scene: Scene, stopped: Home) -> None:
+    stopped.log.write_text("2026-11-24 12:00:00,000 ERROR   node.x: the disk is full\n")
+    for command in (("show", scene.ledger.head.id.hex()), ("logs",), ("status",), ("lineage",)):
+        at = (*command, "--home", str(stopped.root))
+        assert ESCAPE in run(*at, colour=True).stdout
+        assert ESCAPE not in run(*at, colour=True, env={"NO_COLOR": "1"}).stdout
+        assert ESCAPE not in run(*at).stdout
+    stopped.log.unlink()
+
+
 def test_config_says_where_every_setting_is_from(tmp_path: Path) -> None:
     home = place(tmp_path)
     home.config.write_text('workers = 3\nweb = true\nbootstrap = ["/ip4/192.0.2.1/tcp/1"]\n')
