@@ -62,7 +62,7 @@ def merge_one(scene: Scene) -> str:
         scene.try_out(1, gain_micro=40_000)
     metric = scene.ledger.head.metric_micro
     assert metric is not None
-    return f"{metric / 1e6:.4f}"
+    return f"{metric / 1e6:.4f}".replace("-", "−")  # As the page writes it.
 
 
 def main() -> None:
