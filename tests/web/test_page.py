@@ -223,6 +223,13 @@ def test_it_fits_a_phone(visitor: Visitor, live: LiveScene) -> None:
     ):
         expect(page.locator(seen).first).to_be_visible()
     expect(page.locator("#tree li.lit .tree-meta").first).to_contain_text("±")
+    for width in (360, 390):
+        page.set_viewport_size({"width": width, "height": 740})
+        clipped = page.locator(".tree-meta").evaluate_all(
+            "lines => lines.filter((line) => line.scrollWidth > line.clientWidth).length"
+        )
+        assert clipped == 0, width
+    page.set_viewport_size({"width": 360, "height": 740})
     agents = page.locator("#agents").evaluate("table => table.scrollWidth - table.clientWidth")
     assert agents <= 0, "no agent's number is out of sight"
     page.locator("#tree li.lit a").first.click()

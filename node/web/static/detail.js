@@ -1,7 +1,7 @@
 // The drawer: everything about one hypothesis, entry or peer. Its address can be shared.
 
 import { byId, h, put, svg } from "./dom.js";
-import { ago, count, gain, gainAndHalf, inert, moment, short, spent, told, value } from "./text.js";
+import { ago, count, gain, half, inert, moment, short, spent, told, value } from "./text.js";
 import { person, standing } from "./person.js";
 import { diffView } from "./diff.js";
 import { stateWord } from "./people.js";
@@ -170,7 +170,7 @@ export class Detail {
         peer.head ? [" · head ", h("a", { href: `#/entry/${peer.head}` }, short(peer.head))] : null) : null,
       facts.length ? factList(facts) : h("p", { class: "quiet" }, "Nothing is known of this peer here."),
       own.length ? h("section", {}, h("h3", {}, "Latest hypotheses"), h("ul", { class: "plain" }, own.map((row) => h("li", {},
-        standing(row, this.store), h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), h("span", { class: "number quiet" }, gainAndHalf(row)))))) : null,
+        standing(row, this.store), h("a", { href: `#/hypothesis/${row.id}`, dir: "auto" }, inert(row.title, 120)), h("span", { class: "number quiet" }, gain(row.gain ?? row.screened_gain), h("span", { class: "half" }, ` ${half(row.gain_low, row.gain_high)}`)))))) : null,
     ]);
   }
 }

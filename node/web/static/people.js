@@ -31,7 +31,7 @@ export class People {
           h("span", { class: agent.merged_gain > 0 ? "gain" : "quiet" }, gain(agent.merged_gain)),
           agent.merged_half_width ? h("span", { class: "quiet" }, ` ± ${value(agent.merged_half_width)}`) : null),
         // On a phone a row has no column above it, so each number carries its own name.
-        [["merges", agent.entries], ["tried", agent.hypotheses], ["refuted", agent.refuted], [told("pairs verified"), agent.pairs_verified]].map(([label, number]) =>
+        [[agent.entries === 1 ? "merge" : "merges", agent.entries], ["tried", agent.hypotheses], ["refuted", agent.refuted], [told("pairs verified"), agent.pairs_verified]].map(([label, number]) =>
           h("td", { class: "number", "data-label": label }, count(number)))))
         : h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No agent has proposed anything yet."))));
   }
