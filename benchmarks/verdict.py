@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,12 +25,13 @@ import numpy as np
 
 from benchmarks import verdict_float
 from benchmarks.report import OUT, Figure, figure, line, write
-from protocol.policy import DEMO, LAB, Policy
+from benchmarks.verdict_late import any_set_line, holes_line, late_line
+from benchmarks.verdict_pairs import TAU, TRUSTED, make_pair
+from benchmarks.verdict_slices import Sliced, slices_line
+from protocol.policy import LAB, Policy
 from swarm.evidence import scale_floor_micro
 from swarm.verdict import Pair, Scan, VerdictStatus, conclude
 
-TRUSTED: Final = replace(DEMO, cap_pairs=24)
-TAU: Final = DEMO.tau_micro
 PARKED: Final = "parked"
 
 Draw = Callable[[random.Random], float | None]
@@ -64,20 +65,6 @@ def steady(mean: float) -> Draw:
 
 def crash(_: random.Random) -> None:
     """A run that ends without a metric."""
-
-
-def make_pair(number: int, verifier: int, gain: float | None, seat: int | None = None) -> Pair:
-    """A counted pair with a gain given in units of tau, on the verifier's own seat or another."""
-    gain_micro = None if gain is None else round(gain * TAU)
-    return Pair(
-        trial=number.to_bytes(32, "big"),
-        verifier=verifier.to_bytes(32, "big"),
-        seat=(verifier if seat is None else seat).to_bytes(32, "big"),
-        gain_micro=gain_micro,
-        failure="crashed" if gain is None else None,
-        child_micro=None if gain_micro is None else -gain_micro,
-        cost_permille=1000,
-    )
 
 
 def run_in_order(
@@ -254,36 +241,6 @@ def run_with_liars(table: Sequence[Sequence[int]]) -> tuple[VerdictStatus, int]:
     return run_in_order(pairs, LAB)
 
 
-def late_liars(seed: str, mean: float, liar_mean: float) -> VerdictStatus:
-    """What becomes of a verified gain when two liars report only afterwards.
-
-    Returns:
-        The verdict after their reports; `parked` when it was never verified before.
-    """
-    rng = random.Random(seed)
-    honest = [[rng.gauss(mean, 1) for _ in range(5)] for _ in range(5)]
-    early: list[Pair] = []
-    while len(early) < 25:
-        number, verifier = divmod(len(early), 5)
-        early.append(make_pair(len(early), verifier, honest[verifier][number]))
-        if conclude(early, LAB, LAB.liars).status == "verified":
-            break
-    else:
-        return "parked"
-    seats = rng.sample(range(7), 2)
-    late = [(number, 5 + n, n) for number in range(4) for n in range(2)]
-    places: list[tuple[int, int, Pair]] = [
-        (n // 5, [seat for seat in range(7) if seat not in seats][n % 5], pair)
-        for n, pair in enumerate(early)
-    ]
-    places += [
-        (number, seats[n], make_pair(100 + 2 * number + n, verifier, rng.gauss(liar_mean, 1)))
-        for number, verifier, n in late
-    ]
-    ordered = [pair for _, _, pair in sorted(places, key=lambda place: place[:2])]
-    return conclude(ordered[: LAB.cap_pairs], LAB, LAB.liars).status
-
-
 def figures_of(item: Line, outcomes: Sequence[tuple[str, float]]) -> list[Figure]:
     """A line's figures: the share that was verified, and the pairs until the end."""
     count = len(outcomes)
@@ -340,23 +297,16 @@ def liar_line(item: Line, count: int, real: int, seed: int) -> list[Figure]:
     ]
 
 
-def late_line(name: str, mean: float, liar_mean: float, real: int, seed: int) -> list[Figure]:
-    """Run the line on liars that wait until a hypothesis is verified."""
-    outcomes = [late_liars(f"{seed} {name} {number}", mean, liar_mean) for number in range(real)]
-    started = [outcome for outcome in outcomes if outcome != "parked"]
-    refuted = sum(outcome == "refuted" for outcome in started)
-    kept = sum(outcome == "verified" for outcome in started)
-    return [
-        figure(f"{name}: refuted", 100 * refuted / len(started), "%", at_most=0),
-        figure(f"{name}: still verified", 100 * kept / len(started), "%", at_least=100),
-    ]
-
-
 def code_digest() -> str:
     """Digest of the code that the figures depend on."""
-    root = Path(__file__).parent.parent
+    here = Path(__file__).parent
+    root = here.parent
     names = ["swarm/fixed_point", "swarm/evidence", "swarm/liars", "swarm/verdict"]
-    names += ["benchmarks/verdict", "benchmarks/verdict_float", "protocol/policy"]
+    names += ["swarm/counting", "swarm/standing", "protocol/policy"]
+    names += [
+        "swarm/fork_choice",
+        *(f"benchmarks/{path.stem}" for path in sorted(here.glob("verdict*.py"))),
+    ]
     text = b"".join((root / f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(text).hexdigest()
 
@@ -389,6 +339,22 @@ def main() -> None:
             ("f=2 2 sigma merged, liars then report -1000 sigma", 2.0, -1000.0),
             ("f=2 2 sigma merged, liars then imitate a null", 2.0, 0.0),
             ("f=2 5 sigma merged, liars then imitate a null", 5.0, 0.0),
+        )
+    ]
+    work += [
+        (name, partial(best_of, name, options.count, options.seed))
+        for name, best_of in (
+            ("f=2 null, best of all sets that honest verifiers sign", any_set_line),
+            ("f=2 null, best citation that may leave two verifiers out", holes_line),
+        )
+    ]
+    work += [
+        (name, partial(slices_line, name, item, options.count, options.seed))
+        for name, item in (
+            ("20 sigma in ten slices", Sliced(20, 1, 10)),
+            ("100 sigma in ten slices", Sliced(100, 1, 10)),
+            ("20 sigma in ten slices, sigma = 5 tau", Sliced(100, 5, 10)),
+            ("20 sigma in five slices", Sliced(20, 1, 5)),
         )
     ]
     work = [(name, run) for name, run in work if options.only in name]

@@ -216,7 +216,7 @@ def _check_scripts(ledger: Ledger, read_blob: Callable[[bytes], bytes | None]) -
             before = None
             continue
         before = text
-        findings.append(Finding(True, f"{name}: {_evidence(entry)}"))
+        findings.append(Finding(True, f"{name}: {_evidence(entry)}{_since(entry, ledger)}"))
     return findings
 
 
@@ -228,6 +228,13 @@ def _evidence(entry: Entry) -> str:
         f" {entry.high_micro / 1e6:+.4f}] over {entry.trials} pairs"
         f" by {_by_whom(entry)}; weight {entry.weight}"
     )
+
+
+def _since(entry: Entry, ledger: Ledger) -> str:
+    """What came later, where that leaves open what was merged."""
+    if entry.hypothesis is None or ledger.hypothesis(entry.hypothesis).proof is None:
+        return ""
+    return "; more of its verifiers signed it than may lie, and all trials leave it undecided"
 
 
 def _by_whom(entry: Entry) -> str:

@@ -68,7 +68,12 @@ def tells_at_once(gains_micro: Sequence[int | None], tau_micro: int, agents: int
 
 
 class MergeDuty:
-    """Which merges a member signs, and when: first the author, then others in rendezvous order."""
+    """Which merges a member signs, and when.
+
+    One is enough for the lineage: the author signs it, or others in rendezvous order. Where some
+    verifiers may lie, every verifier signs one of its own at once: what more of them signed than
+    may lie, late reports of the liars do not take back (`swarm.standing`).
+    """
 
     def __init__(self) -> None:
         self._since_s: dict[bytes, float] = {}
@@ -86,18 +91,24 @@ class MergeDuty:
         """
         if not ledger.is_member(me):
             return [], False
-        pending = ledger.pending_merges()
+        mine = ledger.unsigned_merges(me)
+        merges = [_merge(view) for view in mine]
+        signed = {view.id for view in mine}
+        pending = [view for view in ledger.pending_merges() if view.id not in signed]
         members = {key for key in alive if ledger.is_member(key)} if pending else set()
-        merges: list[Merge] = []
         waiting = False
         for view in pending:
             since_s = self._since_s.setdefault(view.id, now_s)
             if now_s - since_s < _MERGE_GRACE_S * _place(view, me, members):
                 waiting = True
                 continue
-            merges.append(Merge(view.id, view.verdict.trials[: limits.TRIALS_CITED_MAX]))
+            merges.append(_merge(view))
         self._since_s = {view.id: self._since_s[view.id] for view in pending}
         return merges, waiting
+
+
+def _merge(view: HypothesisView) -> Merge:
+    return Merge(view.id, view.verdict.trials[: limits.TRIALS_CITED_MAX])
 
 
 def _place(view: HypothesisView, me: bytes, members: set[bytes]) -> int:

@@ -9,6 +9,7 @@ from swarm.counting import TrialsByPair, counted_pairs, would_count
 from swarm.hypotheses import HypothesisView, Screening, describe_screening, status_of
 from swarm.lineage import Candidate
 from swarm.membership import Membership
+from swarm.standing import Standing
 from swarm.verdict import Verdict, conclude
 
 
@@ -51,6 +52,8 @@ class Case:
         verdict: What the trials filed so far add up to; renewed by `renew`.
         own: What the author's own verification adds up to, where the policy asks for it: never
             part of the verdict.
+        proof: What a merge stands on where they leave it undecided (`swarm.standing`).
+        unsigned: Verifiers that should sign a merge of it, and have not.
         parent_runs: What they say about the parent, where that is the genesis script: every other
             entry has a verdict with its own metric.
     """
@@ -61,11 +64,14 @@ class Case:
     depth: int
     verdict: Verdict
     own: Verdict | None = None
+    proof: Verdict | None = None
+    unsigned: frozenset[bytes] = frozenset()
     parent_runs: ParentRuns = field(default_factory=ParentRuns)
     merges: dict[bytes, Record] = field(default_factory=dict)
     _trials: dict[tuple[Purpose, bytes, int], Record] = field(default_factory=dict)
     _records: dict[bytes, Record] = field(default_factory=dict)
     _screening: Screening | None = None
+    _standing: Standing = field(default_factory=Standing)
 
     def file(self, record: Record, body: Trial) -> bool:
         """File a trial; tells whether it contradicts another one of its author's.
@@ -89,6 +95,19 @@ class Case:
         convicted = {key for key in by_verifier if membership.is_member(key, self.depth)} & voided
         liars = max(0, policy.liars - len(convicted))
         self.verdict = conclude(pairs, policy, liars)
+        self.proof, self.unsigned = None, frozenset()
+        if policy.liars and self.verdict.status == "verified":
+            signed = {record.author for record in self.merges.values()}
+            self.unsigned = frozenset(self.verdict.verifiers) - signed
+        elif policy.liars and self.verdict.status != "refuted":
+            self.proof = self._standing.verdict(
+                self.record.id,
+                self.merges.values(),
+                evidence,
+                metric=metric,
+                policy=policy,
+                liars=liars,
+            )
         self.own = self._conclude_own(by_verifier, membership, voided, metric)
         if self.depth == 0:
             self.parent_runs = self._sum_parent_runs(membership, voided)
@@ -116,7 +135,9 @@ class Case:
 
         The first pairs of others that show no gain are enough to doubt it.
         """
-        if self.own is None or self.own.status != "verified" or self.verdict.status != "undecided":
+        if self.own is None or self.own.status != "verified":
+            return False
+        if self.verdict.status != "undecided" or self.proof is not None:
             return False
         return not self.verdict.trials or (self.verdict.gain_micro or 0) > 0
 
@@ -146,10 +167,10 @@ class Case:
     @property
     def is_mergeable(self) -> bool:
         """Whether a member may merge it."""
-        return self.verdict.status == "verified" or self.self_verified
+        return self.verdict.status == "verified" or self.proof is not None or self.self_verified
 
     def candidate(self, membership: Membership) -> Candidate | None:
-        """The entry that this becomes: verified or self-verified, and merged by a member."""
+        """The entry that this becomes: mergeable, and merged by a member."""
         if not self.is_mergeable:
             return None
         merges = [
@@ -159,7 +180,7 @@ class Case:
         ]
         if not merges:
             return None
-        verdict = self.verdict
+        verdict = self.verdict if self.proof is None else self.proof
         if self.self_verified:
             assert self.own is not None
             verdict = self.own
@@ -202,6 +223,7 @@ class Case:
             screening=self._screening,
             verdict=self.verdict,
             own=self.own,
+            proof=self.proof,
             self_verified=self.self_verified,
             status=status_of(self._screening, self.verdict, merged=merged, on_head=on_head),
             trials=tuple(self._records[identity] for identity in sorted(self._records)),

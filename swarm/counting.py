@@ -59,6 +59,15 @@ def counted_pairs(
     ]
 
 
+def seats_of(
+    hypothesis: bytes, by_verifier: Mapping[bytes, TrialsByPair], seats: int
+) -> dict[bytes, bytes]:
+    """The seat of everybody who has a pair that may count; it is named by who had it first."""
+    present = [key for key, trials in by_verifier.items() if 0 in trials]
+    present.sort(key=lambda key: rendezvous(hypothesis, key))
+    return {key: present[place % seats] for place, key in enumerate(present)}
+
+
 def would_count(
     hypothesis: bytes,
     by_verifier: Mapping[bytes, TrialsByPair],

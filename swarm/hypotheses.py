@@ -56,7 +56,10 @@ class HypothesisView:
         verdict: What the counted trials add up to.
         own: What its author's own verification adds up to; None without any, or where the policy
             does not ask for it.
-        self_verified: Whether that stands, and others have neither confirmed nor doubted it.
+        proof: What it stands on where the counted trials leave it undecided, after more of its
+            verifiers signed a merge than may lie; None otherwise.
+        self_verified: Whether the author's own stands, and others have neither confirmed nor
+            doubted it.
         status: Where it stands.
         trials: Every trial of it, by id.
     """
@@ -69,6 +72,7 @@ class HypothesisView:
     screening: Screening
     verdict: Verdict
     own: Verdict | None
+    proof: Verdict | None
     self_verified: bool
     status: HypothesisStatus
     trials: tuple[Record, ...]
@@ -76,7 +80,14 @@ class HypothesisView:
     @property
     def standing(self) -> Verdict:
         """The verdict that it stands on: its author's own while it is self-verified."""
+        if self.proof is not None:
+            return self.proof
         return self.own if self.self_verified and self.own is not None else self.verdict
+
+    @property
+    def holds(self) -> bool:
+        """Whether others verified it, and nothing since has taken that back."""
+        return self.verdict.status == "verified" or self.proof is not None
 
     @property
     def screened_gain_micro(self) -> int | None:

@@ -67,6 +67,7 @@ class Ledger:
         self._digest: bytes | None = None
         self._root_runs = ParentRuns()
         self._mergeable: set[bytes] = set()
+        self._unsigned: dict[bytes, frozenset[bytes]] = {}
         self._candidates: dict[bytes, Candidate] = {}
         self._entries: dict[bytes, Entry] = {}
         self._path: list[bytes] = []
@@ -177,6 +178,9 @@ class Ledger:
                 self._mergeable.add(identity)
             else:
                 self._mergeable.discard(identity)
+            self._unsigned.pop(identity, None)
+            if case.unsigned:
+                self._unsigned[identity] = case.unsigned
             candidate = case.candidate(self.membership)
             if candidate != self._candidates.get(identity):
                 lineage_changed = True
@@ -298,6 +302,14 @@ class Ledger:
             self._view(self._cases[identity])
             for identity in sorted(self._mergeable - self._candidates.keys())
             if all(parent in self._entries for parent in self._cases[identity].body.parents)
+        ]
+
+    def unsigned_merges(self, verifier: bytes) -> list[HypothesisView]:
+        """What a verifier has helped to verify and signed no merge of, where some may lie."""
+        return [
+            self._view(self._cases[identity])
+            for identity, verifiers in sorted(self._unsigned.items())
+            if verifier in verifiers
         ]
 
     def fallen(self) -> list[HypothesisView]:

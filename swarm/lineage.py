@@ -59,7 +59,8 @@ class Candidate:
         record: The hypothesis.
         body: Its content.
         entry: The entry id that it yields.
-        verdict: What its trials add up to: others' where they verify it, else its author's.
+        verdict: What it stands on: others' trials where they verify it, else what its verifiers
+            signed, else its author's trials.
         self_verified: Whether it is its author's.
         merge: Its canonical merge record: the one with the lowest id.
     """

@@ -108,16 +108,13 @@ def _ancestry(ledger: Ledger) -> set[bytes]:
 
 
 def _is_worth_bringing(item: HypothesisView) -> bool:
-    return item.verdict.status == "verified" or (
-        item.status in {"stale", "parked"} and item.screening.promising
-    )
+    return item.holds or (item.status in {"stale", "parked"} and item.screening.promising)
 
 
 def _promise(item: HypothesisView) -> tuple[int, int, bytes]:
     """Verified first, then by gain; what others' pairs spoke against comes last."""
-    verified = item.verdict.status == "verified"
-    gain_micro = item.verdict.gain_micro if verified else item.screened_gain_micro
-    return 2 * (item.status == "parked") + (not verified), -(gain_micro or 0), item.id
+    gain_micro = item.standing.gain_micro if item.holds else item.screened_gain_micro
+    return 2 * (item.status == "parked") + (not item.holds), -(gain_micro or 0), item.id
 
 
 def next_group(siblings: Group, outcomes: Mapping[Group, Outcome]) -> Group | None:

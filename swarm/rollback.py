@@ -48,7 +48,7 @@ def why_rolled_back(ledger: Ledger, before: bytes) -> Fallen | None:
 
 
 def _explain(item: HypothesisView) -> Fallen:
-    if item.verdict.status == "verified":
+    if item.holds:
         return Fallen(item, "what it was built on has been rolled back")
     if item.own is not None and item.own.status == "verified":
         return Fallen(item, f"only its author verified it; of others: {item.verdict.reason}")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -9,11 +10,14 @@ from node.audit import Finding, audit_home
 from node.cli.lineage import lineage
 from node.home import Home
 from protocol.envelope import seal
+from protocol.policy import DEMO
 from protocol.records import Record, Trial
 from tests.node.scripted import GENESIS_SCRIPT, ScriptedSwarm
 from tests.swarm.helpers import arm, entry_of, key, steady
 
 GAIN = 100_000
+BARELY = [13_200, 11_900, 19_400, 16_300, 16_900, 10_800, 15_200, 16_200]
+"""Gains that suffice for three verifiers, and do not with a liar's among them."""
 
 
 def two_entries() -> ScriptedSwarm:
@@ -83,6 +87,27 @@ def test_the_lineage_tells_what_was_rolled_back(tmp_path: Path) -> None:
     result = CliRunner().invoke(lineage, ["--home", str(home.root)])
     assert "rolled back: “shaky” is refuted: " in result.output
     assert "crashed" in result.output
+
+
+def test_what_stands_on_its_verifiers_signatures_is_told_so(tmp_path: Path) -> None:
+    swarm = ScriptedSwarm(policy=replace(DEMO, liars=1, max_verifiers=5, alpha_ppm=20_000))
+    swarm.scripts = {"faster": GENESIS_SCRIPT.replace("0.1", "0.2")}
+    swarm.members(5)
+    verifiers = [key(2), key(3), key(4)]
+    hypothesis = swarm.hypothesis("faster", key(1))
+    trials = swarm.trials(hypothesis, verifiers, BARELY)
+    for one in verifiers:
+        swarm.merge(hypothesis, one, trials)
+    swarm.trials(hypothesis, [key(5)], [-10_000, 0, 10_000, -10_000])
+    home = swarm.write(tmp_path / "home")
+    findings = audit_home(home)
+    assert faults(findings) == []
+    assert "signed it than may lie" in next(
+        item.text for item in findings if "“faster”" in item.text
+    )
+    result = CliRunner().invoke(lineage, ["--home", str(home.root)])
+    assert "faster" in result.output
+    assert "rolled back" not in result.output
 
 
 def _edit(home: Home, statement: str, *values: object) -> None:

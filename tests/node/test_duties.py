@@ -5,6 +5,7 @@ import pytest
 from node.duties import MergeDuty, tells_at_once
 from protocol.ids import rendezvous
 from protocol.keys import SigningKey
+from protocol.policy import LAB
 from swarm.ledger import Ledger
 from tests.swarm.helpers import TAU, Swarm, key, steady
 
@@ -53,6 +54,22 @@ def test_who_is_not_heard_of_is_not_waited_for() -> None:
     assert moments(ledger, others[20], others[20:]) == moments(ledger, others[0], others)
     strangers = [key(number) for number in range(100, 200)]
     assert moments(ledger, others[0], [*others, *strangers]) == moments(ledger, others[0], others)
+
+
+def test_where_some_may_lie_every_verifier_signs_at_once_what_it_saw() -> None:
+    swarm = Swarm(policy=LAB)
+    hypothesis = swarm.hypothesis("a", AUTHOR)
+    verifiers = [key(number) for number in range(2, 7)]
+    trials = swarm.trials(hypothesis, verifiers, steady(40 * TAU, 15))
+    ledger = swarm.ledger(*swarm.members(MEMBERS), hypothesis, *trials)
+    alive = {key(number).public for number in range(MEMBERS)}
+    for one in verifiers:
+        merges, _ = MergeDuty().due(ledger, one.public, alive, 100.0)
+        assert [merge.hypothesis for merge in merges] == [hypothesis.id]
+        ledger.add(swarm.record(merges[0], one))
+        assert MergeDuty().due(ledger, one.public, alive, 100.0) == ([], False)
+    assert MergeDuty().due(ledger, key(9).public, alive, 200.0) == ([], False)
+    assert MergeDuty().due(ledger, AUTHOR.public, alive, 200.0) == ([], False)
 
 
 def test_strangers_merge_nothing() -> None:

@@ -5,6 +5,7 @@ They sign with a member's key and stop when the bad times end; what they have se
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gossip.core.bundles import encode_bundle
@@ -82,6 +83,44 @@ class Colluder(Liar):
         author = self.ledger.hypothesis(hypothesis).author
         friends = {peer.me for peer in self.world.peers if isinstance(peer, Colluder)}
         return 1 if author in friends else -1
+
+
+class LateLiar(HostilePeer):
+    """Waits until something is merged, and then reports what a worthless change would give."""
+
+    def start(self) -> None:
+        super().start()
+        self._told: set[bytes] = set()
+        self._later(1.0, self._watch)
+
+    def publish(self, body: Body, *, aloud: bool = True) -> bytes:
+        # Its own pairs stay here.
+        if isinstance(body, Trial) and body.purpose == "verify":
+            return b""
+        return super().publish(body, aloud=aloud)
+
+    def _watch(self) -> None:
+        if self.world.good:
+            return
+        for entry in self.ledger.entries.values():
+            if entry.hypothesis is None or entry.hypothesis in self._told:
+                continue
+            self._told.add(entry.hypothesis)
+            if self.ledger.author_of(entry.hypothesis) != self.me:
+                self._later(self.rng.uniform(0, 15), partial(self._report, entry.hypothesis))
+        self._later(0.2, self._watch)
+
+    def _report(self, hypothesis: bytes) -> None:
+        for pair in range(self.ledger.policy.cap_pairs // 4):
+            super().publish(self.trial(hypothesis, "verify", pair))
+
+    def outcome(
+        self, hypothesis: bytes, purpose: Purpose, parent: bytes, child: bytes, seed: int
+    ) -> tuple[int | None, int | None]:
+        before = self.world.truth.measure(parent, seed)
+        if purpose == "verify":
+            return before, before + round(self.rng.gauss(0, self.world.plan.noise_micro))
+        return before, self.world.truth.measure(child, seed)
 
 
 class Equivocator(HostilePeer):
@@ -216,6 +255,7 @@ KINDS: dict[Hostility, type[HostilePeer]] = {
     "liar_up": LiarUp,
     "liar_down": LiarDown,
     "colluder": Colluder,
+    "late_liar": LateLiar,
     "equivocator": Equivocator,
     "withholder": Withholder,
     "spammer": Spammer,

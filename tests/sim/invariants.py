@@ -92,6 +92,7 @@ class Watcher:
     world: "World"
     states: dict[bytes, tuple[object, ...]] = field(default_factory=dict)
     promised: frozenset[bytes] = frozenset()
+    ancestors: set[bytes] = field(default_factory=set)
 
     def honest(self) -> "list[Peer]":
         """Honest nodes that run."""
@@ -103,6 +104,32 @@ class Watcher:
             self._check_memory(peer)
             self._check_acknowledged(peer)
             self._check_equal(peer)
+        self._note_ancestors()
+
+    def _note_ancestors(self) -> None:
+        """Remember true gains that everybody sees merged, and that enough honest ones verified.
+
+        As many verifiers as may lie can then say what they like: only a refutation takes it back.
+        """
+        honest = self.honest()
+        liars = self.world.plan.policy.liars
+        if liars == 0 or not honest:
+            return
+        verifiers = {peer.me for peer in honest}
+        for entry in honest[0].ledger.entries.values():
+            if entry.hypothesis is None or entry.hypothesis in self.ancestors:
+                continue
+            everywhere = all(
+                entry.id in peer.ledger.entries
+                and peer.ledger.is_hypothesis(entry.hypothesis)
+                and peer.ledger.hypothesis(entry.hypothesis).verdict.status == "verified"
+                for peer in honest
+            )
+            parent = honest[0].ledger.entries[entry.parents[0]]
+            truth = self.world.truth
+            gains = truth.metric_micro(entry.source) < truth.metric_micro(parent.source)
+            if everywhere and gains and len(verifiers.intersection(entry.verifiers)) > liars:
+                self.ancestors.add(entry.hypothesis)
 
     def _check_equal(self, peer: "Peer") -> None:
         if len(peer.door.index) != len(peer.ledger):
@@ -189,7 +216,9 @@ class Watcher:
         ledger = honest[0].ledger
         self._check_refold(ledger)
         self._check_not_lost(ledger)
+        self._check_ancestors(ledger)
         self._check_progress(ledger)
+        self._check_confirmed(ledger)
         for peer in honest:
             self._check_flips(peer)
         return self._count(ledger)
@@ -214,7 +243,7 @@ class Watcher:
         for item in ledger.hypotheses():
             mergeable = all(parent in ledger.entries for parent in item.body.parents)
             lost = mergeable and item.entry_id not in ledger.entries
-            if lost and item.verdict.status == "verified":
+            if lost and item.holds:
                 self._fail("verified lost", f"{item.id.hex()[:6]} is verified, not merged")
         self._check_brought_over(ledger)
 
@@ -228,11 +257,20 @@ class Watcher:
             if item.body.parents[0] == ledger.head.id and item.screening.runs
         }
         for item in ledger.hypotheses():
-            if item.verdict.status != "verified" or item.author not in honest:
+            if not item.holds or item.author not in honest:
                 continue
             source = merged(truth, ledger, [item])
             if source is not None and source != ledger.head.source and source not in tried:
                 self._fail("verified lost", f"{item.id.hex()[:6]} was never brought onto the head")
+
+    def _check_ancestors(self, ledger: Ledger) -> None:
+        """No liar has rolled back an honest ancestor."""
+        for identity in sorted(self.ancestors):
+            item = ledger.hypothesis(identity)
+            hangs = all(parent in ledger.entries for parent in item.body.parents)
+            fell = item.entry_id not in ledger.entries and item.verdict.status != "refuted"
+            if hangs and fell:
+                self._fail("honest ancestor", f"{identity.hex()[:6]} was merged and is no entry")
 
     def _check_progress(self, ledger: Ledger) -> None:
         """No hypothesis waits for work that an honest member could do."""
@@ -256,6 +294,14 @@ class Watcher:
         ]
         if deserved and ledger.head.depth == 0:
             self._fail("progress", "something was verified on the root, and the head is the root")
+
+    def _check_confirmed(self, ledger: Ledger) -> None:
+        """Nothing stays self-verified while an honest member could confirm or doubt it."""
+        members = {peer.me for peer in self.honest() if ledger.is_member(peer.me)}
+        for item in ledger.self_verified():
+            hangs = all(parent in ledger.entries for parent in item.body.parents)
+            if hangs and members - {item.author} and ledger.is_on_path(item.entry_id):
+                self._fail("progress", f"{item.id.hex()[:6]} is self-verified, and nobody looks")
 
     def _check_flips(self, peer: "Peer") -> None:
         """The head of a settled network changes at most twice per fork."""
@@ -282,7 +328,7 @@ class Watcher:
             if gain_micro <= 0:
                 tally.nulls += 1
                 tally.alpha += alpha
-                tally.false_merges += item.verdict.status == "verified"
+                tally.false_merges += item.holds
             elif gain_micro >= 3 * ledger.policy.tau_micro and item.author in honest:
                 tally.good += 1
                 tally.alpha_good += alpha

@@ -93,6 +93,7 @@ def remembered() -> Iterator[None]:
             ("node.door.open_envelope", memo.open_envelope),
             ("swarm.admission.verify", memo.verify),
             ("swarm.case.conclude", memo.conclude),
+            ("swarm.standing.conclude", memo.conclude),
             ("node.door.HELD_ENVELOPES_MAX", HELD_ENVELOPES_MAX),
             ("swarm.waiting.HELD_MAX", HELD_MAX),
             ("swarm.waiting.HELD_PER_AUTHOR_MAX", HELD_PER_AUTHOR_MAX),

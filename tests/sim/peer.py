@@ -274,6 +274,8 @@ class Peer(Machine):
         """A change to the head that nobody has tried or claimed."""
         head = self.ledger.head
         truth = self.world.truth
+        if not truth.is_real(head.source):
+            return None  # Where some go on alone, a liar's entry is the head until a pair is run.
         claimed = self.claims.on(head.id, self.world.now_s)
         have = truth.changes(head.source)
         ideas = [
@@ -301,6 +303,8 @@ class Peer(Machine):
             return self.ledger.head.id == head and holder in {None, self.me}
 
         def finish() -> None:
+            if not useful():
+                return  # The head has fallen, and the disk does not have the reason yet.
             seed = self._own_seed(len(gains))
             entry = self.ledger.entries[head]
             before, after = self.outcome(b"", "screen", entry.source, source, seed)

@@ -8,12 +8,13 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from protocol.policy import DEMO, LAB, Policy
+from protocol.policy import DEMO, LAB, SOLO, Policy
 
 Hostility: TypeAlias = Literal[
     "liar_up",
     "liar_down",
     "colluder",
+    "late_liar",
     "equivocator",
     "withholder",
     "spammer",
@@ -23,6 +24,9 @@ Hostility: TypeAlias = Literal[
 ]
 LIARS: Final[tuple[Hostility, ...]] = ("liar_up", "liar_down", "colluder")
 """Those who lie in trials: at most the policy's number of them."""
+LIARS_ALL: Final[frozenset[Hostility]] = frozenset((*LIARS, "late_liar"))
+LATE_SHARE: Final = 0.3
+"""Share of the swarms with liars in which they wait for a merge first."""
 PESTS: Final[tuple[Hostility, ...]] = (
     "equivocator",
     "withholder",
@@ -44,6 +48,11 @@ POLICIES: Final = (
     replace(LAB, alpha_ppm=5_000, lease_s=LEASE_S),
 )
 """Larger alphas than real swarms use: false merges have to be frequent enough to be counted."""
+ALONE: Final = replace(SOLO, alpha_ppm=20_000, lease_s=LEASE_S)
+ALONE_EVERY: Final = 20
+"""One seed in so many is a swarm that begins with one node."""
+ALONE_S: Final = 120.0
+"""Time that it has for itself: its own verification of a gain takes about forty seconds."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,26 @@ def draw(seed: int, *, large: bool = True) -> Plan:
         workers=rng.choice((1, 1, 1, 2)),
     )
     hostile = _draw_hostile(rng, plan)
-    return replace(plan, hostile=hostile, events=_draw_events(rng, plan, dict(hostile)))
+    plan = replace(plan, hostile=hostile, events=_draw_events(rng, plan, dict(hostile)))
+    return _alone(plan) if seed % ALONE_EVERY == 11 and nodes < 50 else plan
+
+
+def _alone(plan: Plan) -> Plan:
+    """The founder begins alone and goes on from what it verified itself; the others join later."""
+    rng = random.Random(f"alone {plan.seed}")
+    bad_s = max(plan.bad_s, ALONE_S / 0.5)
+    joins = [
+        Event(rng.uniform(ALONE_S, 0.9 * bad_s), "join", (number,))
+        for number in range(1, plan.nodes)
+    ]
+    # Who has not joined yet cannot leave, and a minority that goes would leave the founder alone.
+    others = [event for event in plan.events if event.kind in {"crash", "power_cut", "partition"}]
+    events = sorted([*joins, *others], key=lambda event: (event.at_s, event.nodes))
+    hostile = tuple((number, kind) for number, kind in plan.hostile if kind not in LIARS_ALL)
+    if not hostile and rng.random() < 0.5:
+        # Somebody who joins and claims to have been alone, too.
+        hostile = ((rng.randrange(1, plan.nodes), "deep_forker"),)
+    return replace(plan, policy=ALONE, bad_s=bad_s, hostile=hostile, events=tuple(events))
 
 
 def _draw_hostile(rng: random.Random, plan: Plan) -> tuple[tuple[int, Hostility], ...]:
@@ -146,6 +174,8 @@ def _draw_hostile(rng: random.Random, plan: Plan) -> tuple[tuple[int, Hostility]
     rng.shuffle(free)
     hostile: list[tuple[int, Hostility]] = []
     kind = rng.choice(LIARS)
+    if random.Random(f"late {plan.seed}").random() < LATE_SHARE:
+        kind = "late_liar"
     hostile.extend((free.pop(), kind) for _ in range(plan.policy.liars * rng.choice((0, 1, 1))))
     room = (plan.nodes - 1) // 3 - len(hostile)
     pests = min(rng.choice((0, 0, 1, 2)), max(0, room))

@@ -15,7 +15,7 @@ from node import door, duties
 from protocol.errors import WireError
 from protocol.policy import Policy
 from protocol.records import Merge, Record
-from swarm import case, fork_choice, ledger, lineage, verdict, verification, waiting
+from swarm import case, fork_choice, ledger, lineage, standing, verdict, verification, waiting
 from swarm.events import Event, HeadChanged
 from swarm.verdict import Pair, Verdict
 from tests.sim import carrying, memo, peer
@@ -77,6 +77,20 @@ def _liars_against_gains(plan: Plan) -> Plan:
     )
 
 
+def _late_liars_against_gains(plan: Plan) -> Plan:
+    """As many liars as the policy allows, who wait for the merge of a gain that barely shows."""
+    tau_micro = plan.policy.tau_micro
+    return replace(
+        _liars_against_gains(plan),
+        nodes=6,
+        policy=POLICIES[2],
+        noise_micro=tau_micro,
+        effects_micro=(2 * tau_micro,) * 6,
+        hostile=((1, "late_liar"),),
+        bad_s=150.0,
+    )
+
+
 def _few_worthless(plan: Plan) -> Plan:
     """Few ideas in a small swarm: work that never ends is seen without much of it."""
     return replace(_only_worthless(plan), effects_micro=(0,) * 4, bad_s=60.0)
@@ -96,6 +110,17 @@ def _many_gains(plan: Plan) -> Plan:
         loss=0.0,
         latency_s=0.1,
         bad_s=95.0,
+    )
+
+
+def _with_an_equivocator(plan: Plan) -> Plan:
+    """Those who could show that it contradicts itself hear nothing of it until it has verified."""
+    return replace(
+        _many_gains(plan),
+        nodes=8,
+        hostile=((1, "equivocator"),),
+        events=(plans.Event(1.0, "partition", (0, 1, 2, 4, 6), 70.0),),
+        bad_s=150.0,
     )
 
 
@@ -156,6 +181,13 @@ def _liars_trusted() -> Patches:
         return verdict.conclude(pairs, policy, 0)
 
     return [(memo, "conclude", conclude)]
+
+
+def _signatures_ignored() -> Patches:
+    def verdict(self: standing.Standing, *given: object, **more: object) -> None:
+        return None
+
+    return [(standing.Standing, "verdict", verdict)]
 
 
 def _no_takeover() -> Patches:
@@ -310,6 +342,7 @@ PLANTS: dict[str, Plant] = {
         "A contradiction voids its author's later evidence only",
         frozenset({"equal sets"}),
         _void_forgets_past,
+        _with_an_equivocator,
     ),
     "acknowledge_before_write": Plant(
         "Records are acknowledged before the disk has them",
@@ -332,6 +365,12 @@ PLANTS: dict[str, Plant] = {
         frozenset({"false merges", "false refusals"}),
         _liars_trusted,
         _liars_against_gains,
+    ),
+    "signatures_ignored": Plant(
+        "Liars who report after a merge take back what its verifiers signed",
+        frozenset({"honest ancestor"}),
+        _signatures_ignored,
+        _late_liars_against_gains,
     ),
     "no_takeover": Plant(
         "A verifier that is gone or late is waited for",

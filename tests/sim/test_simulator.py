@@ -42,7 +42,7 @@ def test_a_seed_replays_to_the_last_event() -> None:
     assert run(draw(3)).events != runs[0].events
 
 
-@pytest.mark.parametrize("name", ["low_threshold", "liars_trusted"])
+@pytest.mark.parametrize("name", ["low_threshold", "liars_trusted", "signatures_ignored"])
 def test_without_its_bug_a_shaped_plan_holds(name: str) -> None:
     summary = Summary()
     for seed in range(6):

@@ -43,6 +43,10 @@ class Truth:
     )
     _metrics: dict[bytes, int] = field(default_factory=dict)
 
+    def is_real(self, source: bytes) -> bool:
+        """Whether a script exists elsewhere than in a hostile record."""
+        return source in self._changes
+
     def with_change(self, source: bytes, change: int) -> bytes:
         """Digest of a script with one more change."""
         return self._script(self._changes[source] | {change})
