@@ -22,6 +22,8 @@ _SCALE: Final = 2
 _LEFT, _RIGHT, _TOP, _BOTTOM = 104, 56, 164, 118
 _LABEL_MAX: Final = 34
 _TICKS: Final = 7
+_CLAIMS_ROOM: Final = 4
+"""How far claims may stretch the picture beyond the line; what lies further stands at its edge."""
 
 _PAPER, _INK, _SOFT, _RULE = "#fffefb", "#1b1c20", "#5a5d66", "#e6e3d9"
 _ACCENT, _GREY, _AMBER, _RED, _PLUM = "#3850d4", "#b4b3ad", "#a66300", "#c4302b", "#93377f"
@@ -135,7 +137,10 @@ def progress_png(board: Board) -> bytes:
 def _value_range(
     rows: Sequence[Row], path: Sequence[Row], *, smaller_is_better: bool
 ) -> tuple[float, float]:
-    """Around the lineage, with room for what was tried on the worse side of it."""
+    """Around the lineage, with room for what was tried on the worse side of it.
+
+    Claims on the better side are what one hopes for: they get more room, and whole.
+    """
     line = [entry["val_bpb"] for entry in path]
     seen = [row["val_bpb"] for row in rows if row["val_bpb"] is not None]
     if not line and not seen:
@@ -143,8 +148,10 @@ def _value_range(
     low, high = min(line or seen), max(line or seen)
     room = 0.12 * (high - low) or 0.05
     if smaller_is_better:
-        return low - room, min(max([high, *seen]), high + 2 * room) + room / 3
-    return max(min([low, *seen]), low - 2 * room) - room / 3, high + room
+        best = max(min([low, *seen]), low - _CLAIMS_ROOM * room)
+        return best - room, min(max([high, *seen]), high + 2 * room) + room / 3
+    best = min(max([high, *seen]), high + _CLAIMS_ROOM * room)
+    return max(min([low, *seen]), low - 2 * room) - room / 3, best + room
 
 
 def _draw_frame(

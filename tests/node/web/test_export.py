@@ -8,6 +8,7 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from node.cli.export import export
 from node.errors import UsageError
 from node.home import Home
 from node.web.export import bundle, everything, page, write_copy
-from node.web.picture import HEIGHT, WIDTH, progress_png
+from node.web.picture import HEIGHT, WIDTH, _value_range, progress_png
 from tests.node.web.scenes import Scene, make_scene, write_home
 from tests.swarm.helpers import key
 
@@ -89,6 +90,19 @@ def test_the_picture_shows_the_lineage(scene: Scene) -> None:
     reds, _, blues = image.convert("RGB").split()
     blue = sum(blue - red > 90 for red, blue in zip(reds.tobytes(), blues.tobytes(), strict=True))
     assert blue > 2_000, "the step line and its dots"
+
+
+@pytest.mark.parametrize("smaller", [True, False])
+def test_a_claim_beyond_the_line_stands_where_it_is(smaller: bool) -> None:
+    sign = 1 if smaller else -1
+    path = [{"val_bpb": 3.6}, {"val_bpb": 3.6 - sign * 0.7}]
+    claim = 3.6 - sign * 0.85
+    rows: list[dict[str, Any]] = [{"val_bpb": claim}, {"val_bpb": None}]
+    low, high = _value_range(rows, path, smaller_is_better=smaller)
+    assert low < min(claim, 3.6) < max(claim, 3.6) < high
+    wild = [{"val_bpb": 3.6 - sign * 50.0}]
+    low, high = _value_range(wild, path, smaller_is_better=smaller)
+    assert high - low < 2, "nobody's claim squeezes everything else into a line"
 
 
 def test_an_empty_swarm_has_a_picture_too(tmp_path: Path) -> None:
