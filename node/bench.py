@@ -1,8 +1,8 @@
 """The bench: runs scripts for this node and writes what came of them as trials.
 
-It knows seeds, pairs and costs, and where a cached value may be used: screening compares with the
-parent's remembered result on this node's own seeds; a verification pair always runs both arms
-afresh, on a seed that nobody could choose.
+It knows seeds, pairs and costs, and where a remembered result may be used: a verification pair
+always runs both arms afresh, on a seed that nobody could choose; screening compares with what this
+node knows of the parent, on its own seeds or on those on which it has verified the parent.
 
 A change is called too costly by comparison with the genesis script on this machine. That was
 measured when the node started, and a machine that has become busy since makes every script dearer.
@@ -11,6 +11,7 @@ is judged by that.
 """
 
 import hashlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +29,8 @@ OnArm: TypeAlias = Callable[[str, float], None]
 """Called with the arm that runs and the share of its run that is done."""
 
 _SCREENING_TAG: Final = b"swarm-node/screening-seed/1\0"
-_PARENTS_KEPT: Final = 64
+_KNOWN_MAX: Final = 256
+"""Results that are remembered: any script that was run here may become the head."""
 
 _SMOKE_SHARE: Final = 60
 """A smoke run may spend this part of the budget: about five steps of a short run."""
@@ -126,13 +128,27 @@ class Bench:
         self._device = device or describe_device()
         self._genesis = ""
         self._costs_of: dict[tuple[bytes, int], Costs] = {}
-        self._parents: OrderedDict[tuple[bytes, int], Outcome] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, int], Outcome] = OrderedDict()
         self.costs = Costs()
 
     def screening_seed(self, number: int) -> int:
         """This node's own seed for the screening run of that number; 63 bits."""
         material = _SCREENING_TAG + self._key.public + number.to_bytes(4, "big")
         return int.from_bytes(hashlib.sha256(material).digest()[:8], "big") >> 1
+
+    def seeds_to_screen(self, parent: str, count: int) -> tuple[int, ...]:
+        """Seeds for the screening runs of a change to a parent.
+
+        First come those on which this node knows the parent's result, which saves a run for each.
+        """
+        digest = _digest(parent)
+        seeds = [seed for script, seed in self._known if script == digest]
+        own = map(self.screening_seed, itertools.count())
+        while len(seeds) < count:
+            seed = next(own)
+            if seed not in seeds:
+                seeds.append(seed)
+        return tuple(seeds[:count])
 
     async def measure_genesis(self, script: str, on_arm: OnArm) -> Outcome:
         """Run the genesis script once, to know its cost on this machine."""
@@ -157,10 +173,9 @@ class Bench:
         )
 
     async def screen(
-        self, parent: str, child: str, number: int, on_arm: OnArm
+        self, parent: str, child: str, seed: int, on_arm: OnArm
     ) -> tuple[Outcome, Outcome]:
-        """Compare two scripts on a screening seed; the parent's value may be remembered."""
-        seed = self.screening_seed(number)
+        """Compare two scripts on a seed to screen; the parent's value may be remembered."""
         before = await self._parent(parent, seed, on_arm)
         bits = self._runner.bits_of(self._make_job(parent, seed))
         after = await self._runner.run(
@@ -168,6 +183,7 @@ class Bench:
             parent_bits=bits,
             on_progress=lambda progress: on_arm("child", _share(progress)),
         )
+        self._remember(child, seed, after)
         return before, after
 
     async def verify(
@@ -180,6 +196,7 @@ class Bench:
             self._make_job(child, seed),
             on_progress=lambda arm, progress: on_arm(arm, _share(progress)),
         )
+        self._remember(child, seed, arms[1])
         cost = cost_permille(self.trial(hypothesis, "verify", pair, arms))
         if cost is not None and cost > self._cost_ratio_permille and self._genesis:
             now = await self._runner.run(
@@ -191,12 +208,16 @@ class Bench:
         return arms
 
     def trial(
-        self, hypothesis: bytes, purpose: Purpose, pair: int, arms: tuple[Outcome, Outcome]
+        self,
+        hypothesis: bytes,
+        purpose: Purpose,
+        pair: int,
+        arms: tuple[Outcome, Outcome],
+        seed: int = 0,
     ) -> Trial:
-        """Write what came of a pair as a trial."""
-        if purpose == "screen":
-            proof, seed = b"", self.screening_seed(pair)
-        else:
+        """Write what came of a pair as a trial; the seed is given for a screening only."""
+        proof = b""
+        if purpose != "screen":
             proof = self._key.prove_seed(hypothesis, pair)
             seed = seed_from_proof(proof)
         costs = self._costs_of.pop((hypothesis, pair), self.costs)
@@ -220,18 +241,28 @@ class Bench:
         return Costs.of(genesis, self._make_job("", 0).budget.kind)
 
     async def _parent(self, script: str, seed: int, on_arm: OnArm) -> Outcome:
-        key = (hashlib.sha256(script.encode()).digest(), seed)
-        if key not in self._parents:
+        key = _digest(script), seed
+        if key not in self._known:
             outcome = await self._runner.run(
                 self._make_job(script, seed),
                 on_progress=lambda progress: on_arm("parent", _share(progress)),
             )
             if outcome.status != "ok":
                 return outcome
-            self._parents[key] = outcome
-            while len(self._parents) > _PARENTS_KEPT:
-                self._parents.popitem(last=False)
-        return self._parents[key]
+            self._remember(script, seed, outcome)
+            return outcome
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def _remember(self, script: str, seed: int, outcome: Outcome) -> None:
+        if outcome.status == "ok":
+            self._known.setdefault((_digest(script), seed), outcome)
+            while len(self._known) > _KNOWN_MAX:
+                self._known.popitem(last=False)
+
+
+def _digest(script: str) -> bytes:
+    return hashlib.sha256(script.encode()).digest()
 
 
 def _share(progress: Progress) -> float:

@@ -24,7 +24,8 @@ _VERIFYING_FREE_S: Final = 60.0
 """Verification that no share limits: a new node could otherwise never begin with it."""
 _SURE_TAUS: Final = 10
 """A first screening gain of this many tau needs no second run to be worth others' time."""
-_SCREENS_MAX: Final = 2
+SCREENS_MAX: Final = 2
+"""Screening runs of an idea at most."""
 _ALOUD_AGENTS_MAX: Final = 50
 """Agents that tell each other of every idea at once."""
 
@@ -45,7 +46,7 @@ def screens_enough(gains_micro: Sequence[int | None], tau_micro: int) -> bool:
     if not gains_micro:
         return False
     last_micro = gains_micro[-1]
-    if len(gains_micro) >= _SCREENS_MAX or last_micro is None:
+    if len(gains_micro) >= SCREENS_MAX or last_micro is None:
         return True
     return not tau_micro <= last_micro < _SURE_TAUS * tau_micro
 

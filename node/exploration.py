@@ -6,6 +6,7 @@ proposes. All of it is screened the same way (`node.screening`).
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,10 @@ from node.suggestions import Suggestions
 from node.workbench import Tools, Watch
 from swarm.memory import ExperienceStatus
 from swarm.source import SourceError, source_digest
+from swarm.verification import researched
+
+_DOUBTED_AFTER: Final = 10
+"""Hypotheses screened on a head before what others spoke against is tried on it again."""
 
 _TAIL_CHARS: Final = 2_000
 """A traceback's end is what its proposer needs."""
@@ -70,13 +75,29 @@ class Explorer:
         view, tried = await self._recall()
         if self.suggestions:
             return await self._run_suggestion(worker, view)
-        carried = await self._queue.next(view, tried)
-        if carried is not None:
-            await self._screener.screen(worker, carried.checked, carried.parents, view.head_source)
+        doubted = self._proposer is None or researched(self._tools.ledger) >= _DOUBTED_AFTER
+        if await self._carry(worker, view, tried, doubted=doubted):
             return True
         if self._proposer is None:
             return False
-        return await self._run_proposal(worker, rng, self._proposer, view)
+        wide = replace(view, claims=view.claims | self._queue.reserved)
+        if await self._run_proposal(worker, rng, self._proposer, wide):
+            return True
+        return await self._carry(worker, view, tried, doubted=True)
+
+    async def _carry(
+        self,
+        worker: int,
+        view: ResearchView,
+        tried: Mapping[bytes, ExperienceStatus],
+        *,
+        doubted: bool,
+    ) -> bool:
+        """Screen what the merge queue brings; False when that is nothing."""
+        carried = await self._queue.next(view, tried, doubted=doubted)
+        if carried is not None:
+            await self._screener.screen(worker, carried.checked, carried.parents, view.head_source)
+        return carried is not None
 
     async def _run_suggestion(self, worker: int, view: ResearchView) -> bool:
         suggestion = await self.suggestions.take(view)

@@ -29,8 +29,11 @@ from node.workbench import Tools
 from swarm.hypotheses import HypothesisView
 from swarm.memory import ExperienceStatus
 from swarm.merge_queue import (
+    BUNDLE_MAX,
     Group,
     Outcome,
+    bundle_change,
+    bundle_title,
     combination_change,
     combination_title,
     is_turn_of,
@@ -71,11 +74,12 @@ class MergeQueue:
         self._since_s = 0.0
         self._merges: dict[Group, MergeResult | None] = {}
         self._conflicts: dict[bytes, Experience] = {}
+        self._bundle: Group = ()
 
     def has_work(self) -> bool:
         """Whether anything could be brought onto the head at all."""
         planned = plan(self._tools.ledger)
-        return bool(planned.siblings or planned.rebases)
+        return bool(planned.siblings or planned.rebases or planned.doubted)
 
     @property
     def conflicts(self) -> Sequence[Experience]:
@@ -84,13 +88,14 @@ class MergeQueue:
         return tuple(self._conflicts.values()) if current else ()
 
     async def next(
-        self, view: ResearchView, tried: Mapping[bytes, ExperienceStatus]
+        self, view: ResearchView, tried: Mapping[bytes, ExperienceStatus], *, doubted: bool = False
     ) -> Carried | None:
         """What this node should bring onto the head now.
 
         Args:
             view: What is known of the head.
             tried: What came of every script that was tried on it, by normalised digest.
+            doubted: Whether what was parked, or has failed on a head before, comes in question.
         """
         ledger = self._tools.ledger
         if ledger.head.id != view.head_id:
@@ -102,10 +107,17 @@ class MergeQueue:
             if outcomes.get(group) == "open":
                 return await self._combination(group, view)
             outcomes[group] = await self._outcome_of(group, view, tried)
-        for item in planned.rebases:
-            carried = await self._rebase(item, view, tried)
-            if carried is not None:
-                return carried
+        carried, waiting = await self._next_of_bundle(view, tried)
+        if carried is None and not waiting:
+            # What has come since then is brought over when nobody is at the first bundle any more.
+            self._bundle = await self._compatible(planned.rebases, view)
+            carried, waiting = await self._next_of_bundle(view, tried)
+        if carried is not None or not doubted:
+            return carried
+        for item in planned.doubted:
+            rebased = await self._rebase(item, view, tried)
+            if isinstance(rebased, Carried):
+                return rebased
         return None
 
     def _begin(self, head: bytes) -> None:
@@ -114,6 +126,7 @@ class MergeQueue:
             self._since_s = trio.current_time()
             self._merges.clear()
             self._conflicts.clear()
+            self._bundle = ()
 
     def _is_mine(self, item: HypothesisView) -> bool:
         tools = self._tools
@@ -132,16 +145,11 @@ class MergeQueue:
             return "waiting"
         if isinstance(merged, Conflict) and len(items) == 1:
             self._note_conflict(items[0], view)
-        outcome = outcome_of(
-            None if isinstance(merged, Conflict) else _digest(merged.source),
-            head=source_digest(view.head_source),
-            tried=tried,
-            claimed=view.claims,
-            mine=self._is_mine(items[0]),
-        )
+        if isinstance(merged, Conflict):
+            return "failed"
+        outcome = self._outcome(merged, items[0], view, tried)
         if outcome != "open":
             return outcome
-        assert isinstance(merged, Merged)
         return "failed" if self._combined(group, items, merged, view) is None else "open"
 
     async def _combination(self, group: Group, view: ResearchView) -> Carried | None:
@@ -174,45 +182,131 @@ class MergeQueue:
         hypotheses = [ledger.entries[identity].hypothesis for identity in group]
         return [ledger.hypothesis(identity) for identity in hypotheses if identity is not None]
 
-    # -- single rebases -------------------------------------------------------------------------
+    # -- bundles of rebases ---------------------------------------------------------------------
+
+    async def _next_of_bundle(
+        self, view: ResearchView, tried: Mapping[bytes, ExperienceStatus]
+    ) -> tuple[Carried | None, bool]:
+        """What of the bundle is to be screened now, and whether somebody else is about to."""
+        ledger = self._tools.ledger
+        outcomes: dict[Group, Outcome] = {}
+        opened: dict[Group, Carried] = {}
+        while group := next_group(self._bundle, outcomes):
+            if group in opened:
+                return opened[group], True
+            items = [ledger.hypothesis(identity) for identity in group]
+            found = await (
+                self._rebase(items[0], view, tried)
+                if len(items) == 1
+                else self._together(group, items, view, tried)
+            )
+            if isinstance(found, Carried):
+                opened[group] = found
+            outcomes[group] = "open" if isinstance(found, Carried) else found
+        waiting = [group for group, outcome in outcomes.items() if outcome == "waiting"]
+        return None, any(self._merge_digest(group) not in tried for group in waiting)
+
+    async def _compatible(self, items: Sequence[HypothesisView], view: ResearchView) -> Group:
+        """The most promising hypotheses whose texts do not contradict each other or the head."""
+        chosen: list[HypothesisView] = []
+        before = _digest(view.head_source)
+        for item in items[: BUNDLE_MAX * 2]:
+            alone = await self._merged((item.id,), [item], view)
+            if isinstance(alone, Conflict):
+                self._note_conflict(item, view)
+            candidate = [*chosen, item]
+            name = tuple(each.id for each in candidate)
+            merged = await self._merged(name, candidate, view)
+            # What brings nothing new is in the head, or in something larger.
+            if isinstance(merged, Merged) and self._merge_digest(name) != before:
+                chosen, before = candidate, self._merge_digest(name)
+            if len(chosen) == BUNDLE_MAX:
+                break
+        if len(chosen) == 1 and chosen[0].body.parents[0] == view.head_id:
+            # It stands on the head already, and is verified as it is.
+            return ()
+        return tuple(item.id for item in chosen)
+
+    @property
+    def reserved(self) -> frozenset[bytes]:
+        """Scripts of single changes that are brought over together: nobody needs to try them."""
+        digests = {self._merge_digest((identity,)) for identity in self._bundle}
+        return frozenset(digest for digest in digests if digest is not None)
+
+    def _merge_digest(self, group: Group) -> bytes | None:
+        merged = self._merges.get(group)
+        return _digest(merged.source) if isinstance(merged, Merged) else None
+
+    async def _together(
+        self,
+        group: Group,
+        items: Sequence[HypothesisView],
+        view: ResearchView,
+        tried: Mapping[bytes, ExperienceStatus],
+    ) -> Carried | Outcome:
+        """Several hypotheses at once: ready to be screened, or what is known of that."""
+        merged = await self._merged(group, items, view)
+        if not isinstance(merged, Merged):
+            return "failed"
+        outcome = self._outcome(merged, items[0], view, tried)
+        if outcome != "open":
+            return outcome
+        names = "\n".join(f"- {_describe(item)}" for item in items)
+        checked = _checked(
+            view,
+            items[0],
+            title=bundle_title(item.body.title for item in items),
+            rationale=f"Promising apart, now tested together:\n{names}",
+            change=bundle_change(group),
+            kind="combination",
+            source=merged.source,
+        )
+        return "failed" if checked is None else Carried(checked, (view.head_id,))
 
     async def _rebase(
         self,
         item: HypothesisView,
         view: ResearchView,
         tried: Mapping[bytes, ExperienceStatus],
-    ) -> Carried | None:
+    ) -> Carried | Outcome:
+        """One hypothesis: ready to be screened, or what is known of that."""
+        if item.body.parents[0] == view.head_id:
+            return "waiting"
         merged = await self._merged((item.id,), [item], view)
         if isinstance(merged, Conflict):
             self._note_conflict(item, view)
         if not isinstance(merged, Merged):
-            return None
-        outcome = outcome_of(
-            _digest(merged.source),
-            head=source_digest(view.head_source),
-            tried=tried,
-            claimed=view.claims,
-            mine=self._is_mine(item),
-        )
+            return "failed"
+        outcome = self._outcome(merged, item, view, tried)
         if outcome != "open":
-            return None
-        ledger = self._tools.ledger
-        original = original_of(ledger, item)
-        gain_micro = item.verdict.gain_micro or item.screened_gain_micro or 0
-        reason = (
-            f"On entry {item.body.parents[0].hex()[:16]} this gained {gain_micro / 1e6:+.4f};"
-            " merged onto the present head, it is tested again."
-        )
+            return outcome
+        original = original_of(self._tools.ledger, item)
         checked = _checked(
             view,
             item,
             title=original.body.title[: TITLE_CHARS_MAX - len(_REBASED)] + _REBASED,
-            rationale=f"{reason}\n\n{original.body.rationale}",
+            rationale=f"{_describe(item)}; merged onto the present head, it is tested again."
+            f"\n\n{original.body.rationale}",
             change=rebase_change(item.id),
             kind=original.body.origin.category,
             source=merged.source,
         )
-        return None if checked is None else Carried(checked, (view.head_id,))
+        return "failed" if checked is None else Carried(checked, (view.head_id,))
+
+    def _outcome(
+        self,
+        merged: Merged,
+        first: HypothesisView,
+        view: ResearchView,
+        tried: Mapping[bytes, ExperienceStatus],
+    ) -> Outcome:
+        return outcome_of(
+            _digest(merged.source),
+            head=source_digest(view.head_source),
+            tried=tried,
+            claimed=view.claims,
+            mine=self._is_mine(first),
+        )
 
     # -- merging --------------------------------------------------------------------------------
 
@@ -270,6 +364,15 @@ class MergeQueue:
             " has both sides",
             item.id,
         )
+
+
+def _describe(item: HypothesisView) -> str:
+    """What a hypothesis has brought where it was measured."""
+    gain_micro = item.verdict.gain_micro or item.screened_gain_micro or 0
+    return (
+        f"{item.body.title}: on entry {item.body.parents[0].hex()[:16]} this gained"
+        f" {gain_micro / 1e6:+.4f}"
+    )
 
 
 def _digest(source: str) -> bytes | None:

@@ -1,19 +1,21 @@
 """Screening: one idea is claimed, run on this node's own seeds, and published with what came of it.
 
 Whoever had the idea (the agent, a person, the merge queue), it goes this way. An idea that became
-pointless while it ran (the head moved, a peer runs the same change) leaves no record.
+pointless (a peer runs the same change, or the head moved before its own run had begun) leaves no
+record. A run that has begun is ended when the head moves under it: what comes of it is known then,
+and can be brought onto the new head (`swarm.merge_queue`).
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
 from node.activity import Work
 from node.agent.checking import Checked
 from node.agent.proposal import Proposal
-from node.duties import screens_enough, tells_at_once
+from node.duties import SCREENS_MAX, screens_enough, tells_at_once
 from node.workbench import Tools, Watch
 from protocol import limits
 from protocol.notices import Claim
@@ -22,6 +24,9 @@ from protocol.schema import printable
 from trainer.job import Outcome
 
 _CLAIM_LEASE_S: Final = 300
+
+_Screened: TypeAlias = tuple[int, tuple[Outcome, Outcome]]
+"""A seed, and what came of parent and child on it."""
 
 
 class Screener:
@@ -55,18 +60,26 @@ class Screener:
         tools, proposal = self._tools, checked.proposal
         head = parents[0]
         await self._claim(head, checked.digest)
+        begun = False
+
+        def show(number: int, arm: str, share: float) -> None:
+            nonlocal begun
+            begun = begun or arm == "child"
+            work = Work("screening", None, proposal.title, number)
+            tools.on_arm(worker, work)(arm, share)
 
         def useful() -> bool:
             ours = self._claim_is_ours(head, checked.digest)
-            return not self._stopped() and tools.ledger.head.id == head and ours
+            return not self._stopped() and ours and (begun or tools.ledger.head.id == head)
 
-        arms = await self._watch.run(useful, partial(self._run, worker, proposal, baseline))
-        if arms is None:
+        run = partial(self._run, proposal, parents, baseline, show)
+        results = await self._watch.run(useful, run)
+        if results is None:
             moved = tools.ledger.head.id != head
             why = "the head has moved" if moved else "a peer runs it, or this node is finishing"
             tools.tell(f"dropped “{proposal.title}”: {why}")
             return False
-        await self._publish(parents, proposal, arms)
+        await self._publish(parents, proposal, results)
         return True
 
     async def _claim(self, head: bytes, change: bytes) -> None:
@@ -81,33 +94,42 @@ class Screener:
         return holder in {None, self._tools.me}
 
     async def _run(
-        self, worker: int, proposal: Proposal, baseline: str
-    ) -> list[tuple[Outcome, Outcome]]:
-        """Run an idea on this node's own seeds: a second one only when the first leaves doubt."""
+        self,
+        proposal: Proposal,
+        parents: tuple[bytes, ...],
+        baseline: str,
+        show: Callable[[int, str, float], None],
+    ) -> list[_Screened]:
+        """Run an idea on this node's seeds: a second one only when the first leaves doubt."""
         tools = self._tools
-        results: list[tuple[Outcome, Outcome]] = []
+        seeds = tools.bench.seeds_to_screen(baseline, SCREENS_MAX)
+        results: list[_Screened] = []
         while not screens_enough(self._gains_micro(results), tools.ledger.policy.tau_micro):
+            if results and tools.ledger.head.id != parents[0]:
+                break
             number = len(results)
-            show = tools.on_arm(worker, Work("screening", None, proposal.title, number))
-            arms = await tools.bench.screen(baseline, proposal.source, number, show)
-            results.append(arms)
+            show(number, "parent", 0.0)
+            arms = await tools.bench.screen(
+                baseline, proposal.source, seeds[number], partial(show, number)
+            )
+            results.append((seeds[number], arms))
         return results
 
-    def _gains_micro(self, arms: Sequence[tuple[Outcome, Outcome]]) -> list[int | None]:
+    def _gains_micro(self, results: Sequence[_Screened]) -> list[int | None]:
         """Gain of each run; None where an arm failed."""
         gain_micro = self._tools.ledger.metric.gain_micro
         return [
             None
             if before.metric_micro is None or after.metric_micro is None
             else gain_micro(before.metric_micro, after.metric_micro)
-            for before, after in arms
+            for _, (before, after) in results
         ]
 
     async def _publish(
         self,
         parents: tuple[bytes, ...],
         proposal: Proposal,
-        arms: Sequence[tuple[Outcome, Outcome]],
+        results: Sequence[_Screened],
     ) -> None:
         tools = self._tools
         rationale = proposal.rationale
@@ -126,11 +148,11 @@ class Screener:
             ),
         )
         tau_micro, agents = tools.ledger.policy.tau_micro, len(tools.alive())
-        aloud = tells_at_once(self._gains_micro(arms), tau_micro, agents)
+        aloud = tells_at_once(self._gains_micro(results), tau_micro, agents)
         identity = await tools.author.publish(hypothesis, aloud=aloud)
         tools.costs.keep(identity, proposal.cost)
-        for number, pair in enumerate(arms):
-            tools.keep_logs(identity, "screen", number, pair)
-            trial = tools.bench.trial(identity, "screen", number, pair)
+        for number, (seed, arms) in enumerate(results):
+            tools.keep_logs(identity, "screen", number, arms)
+            trial = tools.bench.trial(identity, "screen", number, arms, seed)
             await tools.author.publish(trial, aloud=aloud)
-        tools.tell(f"screened “{proposal.title}”: {tools.describe_arms(arms[-1])}", identity)
+        tools.tell(f"screened “{proposal.title}”: {tools.describe_arms(results[-1][1])}", identity)

@@ -10,8 +10,13 @@ Two kinds of work, in this order:
 1. *Groups* of verified siblings: merged entries that hang on the head's ancestry and are not part
    of it. All are tried at once; a group that fails is split into halves, down to single siblings.
 2. *Rebases*: other hypotheses whose parent is not the head, verified ones first, then those whose
-   screening was promising and that nobody decided while their parent was the head, and last those
-   that were parked there: gains are not additive, and what gave nothing on one head may on another.
+   screening was promising and that nobody decided while their parent was the head. They come over
+   together as well, as a *bundle*, since verifying five changes at once costs what verifying one
+   does; a bundle that fails is split in the same way. What is promising on the head itself goes
+   into the bundle too, if there are several (`swarm.verification.fresh_on_head`).
+3. On a head that has been researched for a while, those that were parked on an older head, or that
+   failed when they were brought over, one by one: gains are not additive, and what gave nothing on
+   one head may on another.
 
 This file decides what and in which order, from the ledger alone. It refuses to know scripts, how
 they are merged and whether the result was tried: the caller says so (`Outcome`). What was rejected
@@ -31,9 +36,10 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
 from swarm.memory import ExperienceStatus
+from swarm.verification import fresh_on_head
 
 Group: TypeAlias = tuple[bytes, ...]
-"""Entry ids of siblings that are combined with the head."""
+"""Entry ids of siblings that are combined with the head, or hypotheses that come over together."""
 
 Outcome: TypeAlias = Literal["open", "waiting", "failed"]
 """`open`: may be tried now. `waiting`: somebody is at it, or will be. `failed`: the texts
@@ -42,9 +48,18 @@ contradict each other, or the combination was measured and did not help."""
 REBASES_MAX: Final = 16
 """Rebases that are considered on one head: the most promising ones."""
 
+BUNDLE_MAX: Final = 8
+"""Hypotheses that come over together: as many as a change can name."""
+
 _FAILED: Final = frozenset({"refuted", "screened_out", "crashed"})
+_NO_USE: Final = _FAILED | {"parked"}
 _REBASE: Final = "rebase of "
 _REBASE_PATTERN: Final = re.compile(r"rebase of ([0-9a-f]{64})")
+_BUNDLE: Final = "bundle of "
+_BUNDLE_PATTERN: Final = re.compile(r"bundle of ([0-9a-f]{16}(?: [0-9a-f]{16})*)")
+_TOGETHER: Final = "Together: "
+_PREFIX_CHARS: Final = 16
+"""Characters by which a bundle names a hypothesis."""
 _CHAIN_MAX: Final = 64
 """Rebases of rebases that are followed back."""
 
@@ -55,11 +70,13 @@ class Plan:
 
     Attributes:
         siblings: Verified entries beside the head's ancestry, the largest gain first.
-        rebases: Hypotheses to bring over one by one, the best first.
+        rebases: Hypotheses to bring over together, the best first.
+        doubted: Those to bring over one by one, and last.
     """
 
     siblings: Group
     rebases: tuple[HypothesisView, ...]
+    doubted: tuple[HypothesisView, ...]
 
 
 def plan(ledger: Ledger) -> Plan:
@@ -67,8 +84,9 @@ def plan(ledger: Ledger) -> Plan:
     ancestry = _ancestry(ledger)
     items = list(ledger.hypotheses())
     merged = {entry.hypothesis for entry in ledger.entries.values() if entry.id in ancestry}
+    named = {item.id.hex()[:_PREFIX_CHARS]: item for item in items}
     # A change that has become part of the head by way of its rebase is there under another id.
-    spent = {origin for item in items if item.id in merged for origin in _lineage_of(ledger, item)}
+    spent = {origin for item in items if item.id in merged for origin in _origins(item, named)}
     siblings = [
         entry
         for entry in ledger.entries.values()
@@ -85,13 +103,18 @@ def plan(ledger: Ledger) -> Plan:
         and item.entry_id not in ancestry
         and item.entry_id not in beside
         and item.id not in spent
-        and not spent.intersection(_lineage_of(ledger, item))
+        and not spent.intersection(_origins(item, named))
         and _is_worth_bringing(item)
     ]
+    rebases += fresh_on_head(ledger)
     rebases.sort(key=_promise)
+    considered = rebases[:REBASES_MAX]
+    failed = {rebased_from(item) for item in items if item.status in _NO_USE}
+    doubted = [item for item in considered if item.status == "parked" or item.id in failed]
     return Plan(
         siblings=tuple(entry.id for entry in siblings[: limits.PARENTS_MAX - 1]),
-        rebases=tuple(rebases[:REBASES_MAX]),
+        rebases=tuple(item for item in considered if item not in doubted),
+        doubted=tuple(doubted),
     )
 
 
@@ -226,20 +249,61 @@ def rebased_from(item: HypothesisView) -> bytes | None:
 
 def original_of(ledger: Ledger, item: HypothesisView) -> HypothesisView:
     """The hypothesis at the start of a chain of rebases; itself when it is none."""
-    origins = _lineage_of(ledger, item)
-    return item if not origins else ledger.hypothesis(origins[-1])
-
-
-def _lineage_of(ledger: Ledger, item: HypothesisView) -> list[bytes]:
-    """The hypotheses that this one is a rebase of, the nearest first."""
-    found: list[bytes] = []
-    while len(found) < _CHAIN_MAX:
+    seen: set[bytes] = set()
+    while len(seen) < _CHAIN_MAX:
         before = rebased_from(item)
-        if before is None or before in found or not ledger.is_hypothesis(before):
+        if before is None or before in seen or not ledger.is_hypothesis(before):
             break
-        found.append(before)
+        seen.add(before)
         item = ledger.hypothesis(before)
+    return item
+
+
+def bundle_change(identities: Iterable[bytes]) -> str:
+    """What the origin of several hypotheses that come over together says as its change."""
+    return _BUNDLE + " ".join(identity.hex()[:_PREFIX_CHARS] for identity in identities)
+
+
+def bundle_title(titles: Iterable[str]) -> str:
+    """The title of several hypotheses that come over together."""
+    names = dict.fromkeys(name for title in titles for name in _titles(title))
+    return printable(_TOGETHER + " + ".join(names), limits.TITLE_BYTES_MAX)
+
+
+def _titles(title: str) -> list[str]:
+    return title.removeprefix(_TOGETHER).removesuffix(" (rebased)").split(" + ")
+
+
+def is_carried(item: HypothesisView) -> bool:
+    """Whether a hypothesis says that it brings others onto another head."""
+    change = item.body.origin.change
+    return names_rebase(change) or _BUNDLE_PATTERN.fullmatch(change) is not None
+
+
+def _origins(item: HypothesisView, named: Mapping[str, HypothesisView]) -> set[bytes]:
+    """The hypotheses that this one says to be a rebase or a bundle of, and theirs in turn.
+
+    Args:
+        item: The hypothesis.
+        named: Every hypothesis, by the beginning of its id.
+    """
+    found: set[bytes] = set()
+    queue = [item]
+    while queue and len(found) < _CHAIN_MAX:
+        for name in _names(queue.pop().body.origin.change):
+            before = named.get(name)
+            if before is not None and before.id not in found:
+                found.add(before.id)
+                queue.append(before)
     return found
+
+
+def _names(change: str) -> list[str]:
+    """Beginnings of the ids that an origin's change names."""
+    if names_rebase(change):
+        return [change.removeprefix(_REBASE)[:_PREFIX_CHARS]]
+    bundle = _BUNDLE_PATTERN.fullmatch(change)
+    return [] if bundle is None else bundle[1].split(" ")
 
 
 def combination_title(head: Entry, siblings: Iterable[Entry]) -> str:

@@ -12,6 +12,12 @@ Where the policy allows it, an author that no verifiers are there for verifies i
 (`swarm.case`), and goes on from there. What is only self-verified is the first thing that others
 verify, from the root on, since everything else is built on it.
 
+Work that others' verdicts make pointless is the dearest thing here, so one hypothesis of a head is
+verified at a time (more in a large swarm), one that is begun is finished first, and of those who
+verify only as many run the last pairs as it takes. Whoever has no part in it researches; what he
+finds promising meanwhile comes onto the next head together (`swarm.merge_queue`). A hypothesis in
+which nothing has moved for a lease holds up nobody, and a node without other work takes any pair.
+
 Liveness is an argument and only chooses who works: no verdict depends on what is decided here.
 """
 
@@ -21,13 +27,33 @@ from functools import lru_cache
 from typing import Final
 
 from protocol.ids import rendezvous
-from protocol.policy import PERMILLE
+from protocol.policy import PERMILLE, Policy
 from protocol.records import Record, Trial
+from swarm.evidence import Gains, pairs_min, remembered_e_value
+from swarm.fixed_point import ONE
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
+from swarm.liars import is_doubted
+from swarm.verdict import PARK_BELOW, Verdict
 
 WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
 """Statuses in which more pairs are wanted."""
+
+BEGUN_PAIRS: Final = 3
+"""Pairs from which a hypothesis is begun."""
+
+BEGUN_SIZES: Final = 2
+"""What is begun is overtaken only by what promises about twice as much."""
+
+LARGE_TAUS: Final = 10
+"""A gain of so many tau is verified at once."""
+
+RESEARCH_TAUS: Final = 50
+"""A gain of n tau waits until this many, divided by n, were screened on its head: ten for five tau,
+which is about what verifying it costs."""
+
+BUNDLING: Final = 4
+"""Hypotheses screened while what is promising is put together."""
 
 ORDERS_CACHE_SIZE: Final = 1 << 10
 """Orders of members kept: an idle member asks for those of every hypothesis on the head each time
@@ -55,11 +81,29 @@ class Leases:
     def __init__(self) -> None:
         self._noticed_s: dict[bytes, float] = {}
         self._shown: dict[bytes, dict[bytes, tuple[int, float]]] = {}
+        self._progress: dict[bytes, tuple[int, float]] = {}
 
     def notice(self, hypotheses: Iterable[bytes], now_s: float) -> None:
         """Begin the leases of hypotheses that want work now; all others are forgotten."""
         self._noticed_s = {item: self._noticed_s.get(item, now_s) for item in hypotheses}
         self._shown = {item: self._shown.get(item, {}) for item in self._noticed_s}
+        self._progress = {
+            item: progress for item, progress in self._progress.items() if item in self._noticed_s
+        }
+
+    def stalled_s(self, hypothesis: bytes, pairs: int, now_s: float) -> float:
+        """Seconds since a hypothesis that has been noticed was first seen with as many pairs.
+
+        Args:
+            hypothesis: One that has been noticed.
+            pairs: Pairs that it has now, whoever gave them.
+            now_s: Monotonic seconds.
+        """
+        before, since_s = self._progress.get(hypothesis, (0, self._noticed_s[hypothesis]))
+        if before != pairs:
+            since_s = now_s
+        self._progress[hypothesis] = (pairs, since_s)
+        return now_s - since_s
 
     def silent_s(self, hypothesis: bytes, verifier: bytes, pairs: int, now_s: float) -> float:
         """Seconds since a verifier was first seen with as many pairs as it has now.
@@ -111,29 +155,147 @@ def next_verification(
     ]
     leases.notice((item.id for item in wanted), now_s)
     alone = _is_alone(ledger, me, alive)
-    mine = [
-        item
-        for item in wanted
-        if (item.author != me or (alone and wants_own_pairs(ledger, item)))
-        and item.id not in unusable
-        and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
-    ]
-    mine.sort(key=lambda item: _order(ledger, item))
-    for item in mine:
-        pair = ledger.next_pair(item.id, me)
-        # Of pairs that ran side by side a later one may have ended first. Who gave it twice, with
-        # another number, would stand there as a liar.
-        while (item.id, pair) in running or ledger.has_pair(item.id, me, pair):
-            pair += 1
-        if item.author == me:
+    places = _places(ledger, alive | {me})
+    wanted.sort(key=lambda item: _order(ledger, item))
+    for item in wanted:
+        if item.id in unusable:
+            continue
+        own = item.author == me
+        if own and alone and wants_own_pairs(ledger, item):
+            pair = _free_pair(ledger, item.id, me, running)
             if pair < ledger.policy.cap_pairs:
                 return VerificationTask(item.id, pair)
             continue
-        if not ledger.would_count(item.id, me, pair):
+        stalled = leases.stalled_s(item.id, len(item.verdict.trials), now_s) > ledger.policy.lease_s
+        if not (quiet or stalled or is_due(ledger, item)):
             continue
-        if me in choose_verifiers(ledger, item, me=me, alive=alive, leases=leases, now_s=now_s):
-            return VerificationTask(item.id, pair, resumed=item.status == "parked")
+        if not own:
+            workers = choose_verifiers(ledger, item, me=me, alive=alive, leases=leases, now_s=now_s)
+            pair = _free_pair(ledger, item.id, me, running)
+            if (
+                me in workers
+                and not (item.verdict.awaits_verifiers and me in item.verdict.verifiers)
+                and ledger.would_count(item.id, me, pair)
+                and (quiet or stalled or _is_needed(ledger, item, me, workers))
+            ):
+                return VerificationTask(item.id, pair, resumed=item.status == "parked")
+        # Others are at it. What stands behind it is begun when it is decided, and is brought over
+        # together then: a pair for it now would be lost with the head.
+        places -= not (item.self_verified or stalled)
+        if places <= 0 and not quiet:
+            return None
     return None
+
+
+def is_due(ledger: Ledger, item: HypothesisView) -> bool:
+    """Whether the verification of a hypothesis should begin, or go on.
+
+    A large gain is worth a new head at once. The smaller it is, the more pairs it takes to be sure
+    of it, and the longer the head is researched before. What is promising by then is verified
+    together, and there is some time to put it together.
+    """
+    if item.self_verified or len(item.verdict.trials) >= BEGUN_PAIRS:
+        return True
+    gain_micro = item.screening.gain_micro or 0
+    if _patience(ledger, gain_micro) == 0:
+        return True
+    bundling = BUNDLING if len(fresh_on_head(ledger)) > 1 else 0
+    return researched(ledger) >= _patience(ledger, gain_micro) + bundling
+
+
+def fresh_on_head(ledger: Ledger) -> list[HypothesisView]:
+    """What could be verified together: promising on the head, and not begun.
+
+    Until it is time for all of that together, it is only what is large by itself.
+    """
+    fresh = [
+        item
+        for item in ledger.hypotheses_on(ledger.head.id)
+        if item.status in WAITING_FOR_WORK
+        and item.screening.promising
+        and len(item.verdict.trials) < BEGUN_PAIRS
+    ]
+    together_micro = sum(item.screening.gain_micro or 0 for item in fresh)
+    if researched(ledger) >= _patience(ledger, together_micro):
+        return fresh
+    return [item for item in fresh if _patience(ledger, item.screening.gain_micro or 0) == 0]
+
+
+def _patience(ledger: Ledger, gain_micro: int) -> int:
+    """Hypotheses to screen on a head before a gain is worth its verification."""
+    taus = max(1, gain_micro // ledger.policy.tau_micro)
+    return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
+
+
+def researched(ledger: Ledger) -> int:
+    """How many hypotheses were screened on the head."""
+    return sum(item.screening.runs > 0 for item in ledger.hypotheses_on(ledger.head.id))
+
+
+def _free_pair(
+    ledger: Ledger, hypothesis: bytes, me: bytes, running: frozenset[tuple[bytes, int]]
+) -> int:
+    """Number of the first pair that this node has neither given nor runs.
+
+    Of pairs that ran side by side a later one may have ended first. Who gave it twice, with another
+    number, would stand there as a liar.
+    """
+    pair = ledger.next_pair(hypothesis, me)
+    while (hypothesis, pair) in running or ledger.has_pair(hypothesis, me, pair):
+        pair += 1
+    return pair
+
+
+def _places(ledger: Ledger, alive: frozenset[bytes]) -> int:
+    """How many hypotheses are verified at the same time, by at most half of those that are there.
+
+    Each head needs one at a time, and what else is verified beside it has to be tested once more.
+    Of very many members some can be spared for that.
+    """
+    members = sum(ledger.is_member(key) for key in alive)
+    return max(1, members // (2 * ledger.policy.max_verifiers))
+
+
+def _is_needed(ledger: Ledger, item: HypothesisView, me: bytes, workers: frozenset[bytes]) -> bool:
+    """Whether a pair by this member is likely to be needed, if all others at it give one as well.
+
+    When the next pair or two will decide, those who gave the fewest run them, and the others do
+    something else meanwhile.
+    """
+    missing = pairs_missing(item.verdict, ledger.policy, at_most=len(workers))
+    if missing >= len(workers):
+        return True
+    ready = sorted(
+        workers, key=lambda key: (ledger.next_pair(item.id, key), rendezvous(item.id, key))
+    )
+    return me in ready[:missing]
+
+
+def pairs_missing(verdict: Verdict, policy: Policy, *, at_most: int) -> int:
+    """Fewest pairs that can decide a hypothesis if they are like those that are there.
+
+    Args:
+        verdict: What its pairs say so far.
+        policy: The swarm's policy.
+        at_most: Where counting ends.
+    """
+    if policy.liars:
+        # Who lies is left out of the evidence, and so may be who works.
+        return at_most
+    gains = sum(verdict.gains, Gains())
+    floor_micro = verdict.guard.floor_micro
+    if gains.count and is_doubted(verdict.gains, verdict.guard, PARK_BELOW):
+        return min(at_most, max(1, policy.park_pairs - gains.count))
+    threshold = ONE * 1_000_000 // policy.alpha_ppm
+    missing = max(0, policy.min_verifiers - len(verdict.gains), pairs_min(threshold) - gains.count)
+    if missing >= at_most or not gains.count:
+        return at_most
+    mean_micro = gains.total // gains.count
+    for count in range(1, at_most):
+        gains = gains.plus(mean_micro)
+        if remembered_e_value(gains, floor_micro) >= threshold:
+            return max(missing, count)
+    return at_most
 
 
 def wants_pairs(ledger: Ledger, item: HypothesisView) -> bool:
@@ -167,16 +329,18 @@ def _is_resumable(ledger: Ledger, item: HypothesisView) -> bool:
 
 
 def _order(ledger: Ledger, item: HypothesisView) -> tuple[int, int, int, bytes]:
-    """Sort key of what is verified first: the larger gain by powers of two, then the older claim.
+    """Sort key of what is verified first: the larger gain by powers of 1.4, then the older claim.
 
     It must be the same for all members and stay so while they work, else two verifiers each finish
-    a hypothesis that needs both. So a claim overtakes one that was begun only when it promises a
-    multiple, and what a member has done itself does not count. Before all that comes what the head
-    is built on and nobody has confirmed, after it what is parked.
+    a hypothesis that needs both. So a claim overtakes one only when it promises a multiple, and a
+    higher one when that is begun; what a member has done itself does not count. Before all that
+    comes what the head is built on and nobody has confirmed, after it what is parked.
     """
-    size = ((item.screening.gain_micro or 0) // ledger.policy.tau_micro).bit_length()
+    size = (((item.screening.gain_micro or 0) // ledger.policy.tau_micro) ** 2).bit_length()
     if item.self_verified and ledger.is_on_path(item.entry_id):
         return -1, ledger.entries[item.entry_id].depth, item.created_ms, item.id
+    if len(item.verdict.trials) >= BEGUN_PAIRS:
+        size += BEGUN_SIZES
     return int(item.status == "parked"), -size, item.created_ms, item.id
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from node.agent.proposal import Proposal, Rejection, ResearchView
 
 DEFAULT_MODEL: Final = "claude-opus-5-5"
-EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 ANSWER_TOKENS_MAX: Final = 16_000
 """Thinking included. A proposal itself has some hundred tokens."""
 

@@ -201,7 +201,7 @@ class FakeNode:
     ) -> None:
         self.wire = wire
         self.online = True
-        self.key = SigningKey.from_seed(hashlib.sha256(f"node {number}".encode()).digest())
+        self.key = key_of(number)
         self.path = path / f"node-{number}"
         self.path.mkdir(exist_ok=True)
         self.store = RecordStore(self.path / "records.sqlite")
@@ -289,8 +289,15 @@ class FakeNode:
                 nursery.start_soon(self.researcher.work, worker)
 
 
-def found(policy: Policy = DEMO, subject: Subject | None = None) -> tuple[Record, bytes]:
-    """A genesis by the first node, and its envelope."""
+def key_of(number: int) -> SigningKey:
+    """The identity of a node."""
+    return SigningKey.from_seed(hashlib.sha256(f"node {number}".encode()).digest())
+
+
+def found(
+    policy: Policy = DEMO, subject: Subject | None = None, founder: int = 0
+) -> tuple[Record, bytes]:
+    """A genesis by the founding node, and its envelope."""
     subject = subject or Subject()
     body = Genesis(
         name="fake",
@@ -302,8 +309,7 @@ def found(policy: Policy = DEMO, subject: Subject | None = None) -> tuple[Record
         policy=policy,
         nonce=bytes(16),
     )
-    founder = SigningKey.from_seed(hashlib.sha256(b"node 0").digest())
-    envelope = seal(body, key=founder, swarm=None, created_ms=1)
+    envelope = seal(body, key=key_of(founder), swarm=None, created_ms=1)
     return open_envelope(envelope, swarm=None), envelope
 
 
@@ -316,18 +322,20 @@ async def fake_swarm(
     *,
     workers: int = 1,
     late: Mapping[int, trio.Event] | None = None,
+    first: int = 0,
 ) -> AsyncIterator[list[FakeNode]]:
     """Run one node a proposer, each with so many workers.
 
-    Those that come late hear of the records of the first when their event is set.
+    Those that come late hear of the records of the first when their event is set. Nodes are
+    numbered from `first`: their keys and all their chance follow from their numbers.
     """
     subject = subject or Subject()
     late = late or {}
-    genesis, _ = found(policy, subject)
+    genesis, _ = found(policy, subject, first)
     wire = FakeWire()
     wire.nodes = [
         FakeNode(path, number, wire, genesis, proposer, subject=subject, workers=workers)
-        for number, proposer in enumerate(proposers)
+        for number, proposer in enumerate(proposers, first)
     ]
     async with trio.open_nursery() as nursery:
         wire.nursery = nursery

@@ -110,6 +110,50 @@ def test_a_promising_idea_is_rebased_onto_the_head_by_its_author(tmp_path: Path)
     virtually(test)
 
 
+def test_promising_ideas_come_over_together(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None, None, None, None]) as nodes:
+            await three_ideas(nodes)
+            await until(lambda: all_at(nodes, 2))
+            ledger = nodes[3].intake.ledger
+            expected = {"GAIN": 0, "GAIN_A": SMALL, "GAIN_B": BIG, "GAIN_C": SMALL // 2}
+            assert gains_of(nodes[3], ledger.head) == expected
+            assert ledger.head.title == "Together: small + other"
+            await trio.sleep(200)
+            assert len(list(nodes[0].intake.ledger.hypotheses())) == 4
+
+    virtually(test)
+
+
+def test_a_bundle_that_does_not_add_up_is_split(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [None, None, None, None]) as nodes:
+            for node in nodes:
+                node.runner.clash = ("GAIN_A", "GAIN_C")
+            await three_ideas(nodes)
+            await until(lambda: all_at(nodes, 2))
+            found = statuses(nodes[1])
+            assert found["Together: small + other"] == "screened_out"
+            assert found["small (rebased)"] == "merged"
+
+    virtually(test)
+
+
+async def three_ideas(nodes: list[FakeNode]) -> None:
+    """Two promising changes beside a verified one that becomes the head."""
+    await members(nodes)
+    for node in nodes:
+        node.researcher.rest("test", "not yet")
+    await until(lambda: all(node.activity.workers[0].state == "paused" for node in nodes))
+    await put(nodes[1], "small", extra("A", SMALL), SMALL)
+    await put(nodes[1], "other", extra("C", SMALL // 2), SMALL // 2)
+    big = await put(nodes[0], "big", extra("B", BIG), BIG)
+    await verify(nodes[2:], big, BIG)
+    await until(lambda: all_at(nodes, 1))
+    for node in nodes:
+        node.researcher.rest("test", "")
+
+
 def test_somebody_else_does_it_when_the_author_is_gone(tmp_path: Path) -> None:
     async def test() -> None:
         async with fake_swarm(tmp_path, [None, None, None, None]) as nodes:

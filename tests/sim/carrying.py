@@ -12,8 +12,11 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.memory import ExperienceStatus
 from swarm.merge_queue import (
+    BUNDLE_MAX,
     Group,
     Outcome,
+    bundle_change,
+    bundle_title,
     combination_change,
     is_turn_of,
     next_group,
@@ -55,6 +58,7 @@ class Carrier:
         self._peer = peer
         self._head = b""
         self._since_s = 0.0
+        self._bundle: Group = ()
 
     def next(self, tried: Mapping[bytes, ExperienceStatus]) -> Idea | None:
         """What this node should bring over now."""
@@ -62,6 +66,7 @@ class Carrier:
         if ledger.head.id != self._head:
             self._head = ledger.head.id
             self._since_s = self._peer.world.now_s
+            self._bundle = ()
         planned = plan(ledger)
         outcomes: dict[Group, Outcome] = {}
         while group := next_group(planned.siblings, outcomes):
@@ -73,13 +78,48 @@ class Carrier:
                 parents = (self._head, *group)
                 return Idea(parents, source, title[:100], combination_change(group))
             outcomes[group] = self._outcome(items, tried)
-        for item in planned.rebases:
+        idea = self._next_of_bundle(tried)
+        if idea is None:
+            self._bundle = self._compatible(planned.rebases)
+            idea = self._next_of_bundle(tried)
+        if idea is not None:
+            return idea
+        for item in planned.doubted:
             if self._outcome([item], tried) == "open":
-                source = merged(self._peer.world.truth, ledger, [item])
-                assert source is not None
-                title = f"{item.body.title} (rebased)"
-                return Idea((self._head,), source, title[:100], rebase_change(item.id))
+                return self._brought([item])
         return None
+
+    def _next_of_bundle(self, tried: Mapping[bytes, ExperienceStatus]) -> Idea | None:
+        """What of the bundle is to be screened now."""
+        outcomes: dict[Group, Outcome] = {}
+        while group := next_group(self._bundle, outcomes):
+            items = [self._peer.ledger.hypothesis(identity) for identity in group]
+            if outcomes.get(group) == "open":
+                return self._brought(items)
+            stands = len(items) == 1 and items[0].body.parents[0] == self._head
+            outcomes[group] = "waiting" if stands else self._outcome(items, tried)
+        return None
+
+    def _compatible(self, items: Sequence[HypothesisView]) -> Group:
+        """Hypotheses that contradict neither each other nor the head, and that bring something."""
+        truth, ledger = self._peer.world.truth, self._peer.ledger
+        chosen: list[HypothesisView] = []
+        before = ledger.head.source
+        for item in items[:BUNDLE_MAX]:
+            source = merged(truth, ledger, [*chosen, item])
+            if source is not None and source != before:
+                chosen, before = [*chosen, item], source
+        return tuple(item.id for item in chosen)
+
+    def _brought(self, items: Sequence[HypothesisView]) -> Idea:
+        source = merged(self._peer.world.truth, self._peer.ledger, items)
+        assert source is not None
+        if len(items) == 1:
+            title = f"{items[0].body.title} (rebased)"
+            return Idea((self._head,), source, title[:100], rebase_change(items[0].id))
+        title = bundle_title(item.body.title for item in items)
+        change = bundle_change(item.id for item in items)
+        return Idea((self._head,), source, title[:100], change)
 
     def _outcome(
         self, items: Sequence[HypothesisView], tried: Mapping[bytes, ExperienceStatus]

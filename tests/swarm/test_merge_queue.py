@@ -5,10 +5,14 @@ import pytest
 from protocol.records import Hypothesis, Origin, Record
 from swarm.ledger import Ledger
 from swarm.merge_queue import (
+    BUNDLE_MAX,
     Group,
     Outcome,
+    bundle_change,
+    bundle_title,
     combination_change,
     combination_title,
+    is_carried,
     next_group,
     original_of,
     plan,
@@ -121,7 +125,47 @@ def test_rejected_on_one_head_is_eligible_on_the_next() -> None:
     records += swarm.merged(
         "next", key(4), VERIFIERS, steady(3 * TAU, 8), parents=(entry_of(head[0]),)
     )
-    assert titles(swarm.ledger(*records)) == ([], ["first"])
+    ledger = swarm.ledger(*records)
+    assert titles(ledger) == ([], [])
+    assert [item.body.title for item in plan(ledger).doubted] == ["first"]
+
+
+def test_what_came_over_in_a_bundle_is_not_brought_again() -> None:
+    swarm = Swarm()
+    records = swarm.members(4)
+    parts = [swarm.hypothesis(name, key(1)) for name in ("one", "two", "three")]
+    for number, part in enumerate(parts):
+        gain = (9 - number) * TAU
+        records += [part, swarm.trial(part, key(1), 0, gain, purpose="screen")]
+    head = swarm.merged("head", key(4), VERIFIERS, steady(12 * TAU, 8))
+    records += head
+    assert titles(swarm.ledger(*records)) == ([], ["one", "two", "three"])
+    change = bundle_change([part.id for part in parts[:2]])
+    both = labelled(swarm, "both", change, (entry_of(head[0]),))
+    trials = swarm.trials(both, VERIFIERS, steady(15 * TAU, 8))
+    records += [both, swarm.trial(both, key(1), 0, 15 * TAU, purpose="screen"), *trials]
+    ledger = swarm.ledger(*records, swarm.merge(both, key(1), trials))
+    assert ledger.head.title == "both"
+    assert titles(ledger) == ([], ["three"])
+    assert is_carried(ledger.hypothesis(both.id))
+    assert not is_carried(ledger.hypothesis(parts[0].id))
+
+
+def test_what_is_promising_on_the_head_goes_into_the_bundle_when_it_is_time() -> None:
+    swarm = Swarm()
+    records = swarm.members(4)
+    for name, gain in (("large", 20 * TAU), ("small", 4 * TAU)):
+        hypothesis = swarm.hypothesis(name, key(1))
+        records += [hypothesis, swarm.trial(hypothesis, key(1), 0, gain, purpose="screen")]
+    assert titles(swarm.ledger(*records)) == ([], ["large", "small"])
+    begun = swarm.hypothesis("begun", key(1))
+    records += [begun, swarm.trial(begun, key(1), 0, 40 * TAU, purpose="screen")]
+    records += swarm.trials(begun, VERIFIERS, [40 * TAU] * 3)
+    assert titles(swarm.ledger(*records)) == ([], ["large", "small"])
+    alone = swarm.hypothesis("alone", key(1))
+    records = [*swarm.members(4), alone]
+    records += [swarm.trial(alone, key(1), 0, 4 * TAU, purpose="screen")]
+    assert titles(swarm.ledger(*records)) == ([], [])
 
 
 def test_labels_that_name_each_other_end_nothing() -> None:
@@ -183,3 +227,7 @@ def test_names_fit_the_wire() -> None:
     assert len(combination_title(head, many).encode()) <= 200
     assert len(combination_change([A] * 7).encode()) <= 400
     assert len(rebase_change(A)) == 74
+    assert len(bundle_change([A] * BUNDLE_MAX)) <= 200
+    titles = [bundle_title(["ü" * 90] * BUNDLE_MAX), bundle_title(["a", "b"])]
+    assert len(titles[0].encode()) <= 200
+    assert bundle_title([titles[1], "b (rebased)", "c"]) == "Together: a + b + c"

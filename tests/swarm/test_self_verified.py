@@ -28,7 +28,7 @@ def idea(
     parents = (ledger.head.id if parent is None else parent,)
     hypothesis = swarm.hypothesis(name, author, parents=parents)
     admitted(ledger, hypothesis)
-    admitted(ledger, swarm.trial(hypothesis, author, 0, 8 * TAU, purpose="screen"))
+    admitted(ledger, swarm.trial(hypothesis, author, 0, 80 * TAU, purpose="screen"))
     return hypothesis
 
 

@@ -16,6 +16,7 @@ from swarm.verification import (
     choose_verifiers,
     is_wanted,
     next_verification,
+    pairs_missing,
     verifiers_of,
 )
 from tests.swarm.helpers import TAU, Swarm, admitted, entry_of, key, steady
@@ -69,7 +70,7 @@ def founded(members: int = 3, policy: Policy = DEMO) -> tuple[Swarm, Ledger]:
 
 def test_a_pair_that_ended_before_an_earlier_one_is_not_run_again() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     admitted(ledger, swarm.trial(hypothesis, BOB, 1, 5 * TAU))
     running = frozenset({(hypothesis.id, 0)})
     assert task_for(ledger, BOB, running=running) == VerificationTask(hypothesis.id, 2)
@@ -81,7 +82,7 @@ def test_a_pair_that_ended_before_an_earlier_one_is_not_run_again() -> None:
 
 def test_both_verifiers_work_at_once_each_on_its_next_pair() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     for member in (BOB, CAROL):
         assert task_for(ledger, member) == VerificationTask(hypothesis.id, 0)
     admitted(ledger, swarm.trial(hypothesis, BOB, 0, 5 * TAU))
@@ -93,7 +94,7 @@ def test_both_verifiers_work_at_once_each_on_its_next_pair() -> None:
 
 def test_nobody_verifies_its_own_or_without_being_a_member() -> None:
     swarm, ledger = founded()
-    claimed(swarm, ledger, "a", 5 * TAU)
+    claimed(swarm, ledger, "a", 50 * TAU)
     assert task_for(ledger, ALICE) is None
     assert task_for(ledger, key(7)) is None
 
@@ -101,12 +102,72 @@ def test_nobody_verifies_its_own_or_without_being_a_member() -> None:
 def test_only_promising_hypotheses_are_verified_the_largest_first() -> None:
     swarm, ledger = founded()
     claimed(swarm, ledger, "too small", TAU - 1)
-    small = claimed(swarm, ledger, "small", TAU)
+    small = claimed(swarm, ledger, "small", 10 * TAU)
     assert task_for(ledger, BOB) == VerificationTask(small.id, 0)
-    large = claimed(swarm, ledger, "large", 9 * TAU)
+    large = claimed(swarm, ledger, "large", 90 * TAU)
     assert task_for(ledger, BOB) == VerificationTask(large.id, 0)
     unusable = frozenset({large.id})
     assert task_for(ledger, BOB, unusable=unusable) == VerificationTask(small.id, 0)
+
+
+def test_one_hypothesis_of_a_head_is_verified_at_a_time_unless_nothing_moves() -> None:
+    swarm, ledger = founded()
+    first = claimed(swarm, ledger, "first", 90 * TAU)
+    second = claimed(swarm, ledger, "second", 20 * TAU, by=BOB)
+    # Alice has no part in the first one, and researches meanwhile.
+    assert task_for(ledger, ALICE) is None
+    assert task_for(ledger, ALICE, quiet=True) == VerificationTask(second.id, 0)
+    leases = Leases()
+    assert task_for(ledger, ALICE, leases=leases) is None
+    admitted(ledger, swarm.trial(first, CAROL, 0, 90 * TAU))
+    assert task_for(ledger, ALICE, leases=leases, now_s=LEASE_S + 1.0) is None
+    task = task_for(ledger, ALICE, leases=leases, now_s=2 * LEASE_S + 2.0)
+    assert task == VerificationTask(second.id, 0)
+
+
+def test_a_large_swarm_verifies_several_at_a_time() -> None:
+    swarm, ledger = founded(12)
+    claimed(swarm, ledger, "first", 90 * TAU)
+    second = claimed(swarm, ledger, "second", 20 * TAU, by=BOB)
+    task = task_for(ledger, ALICE, count=12, alive=everybody(3))
+    assert task is None
+    chosen = [task_for(ledger, key(n), count=12) for n in range(13)]
+    assert VerificationTask(second.id, 0) in chosen
+
+
+def test_a_small_gain_waits_until_its_head_is_researched() -> None:
+    swarm, ledger = founded()
+    small = claimed(swarm, ledger, "small", 5 * TAU)
+    task = VerificationTask(small.id, 0)
+    assert task_for(ledger, BOB) is None
+    assert task_for(ledger, BOB, quiet=True) == task
+    for number in range(9):
+        assert task_for(ledger, BOB) is None
+        claimed(swarm, ledger, f"none {number}", 0)
+    assert task_for(ledger, BOB) == task
+    # Beside another one there is some time to put both together.
+    claimed(swarm, ledger, "as small", 5 * TAU)
+    assert task_for(ledger, BOB) is None
+    for number in range(4):
+        claimed(swarm, ledger, f"none more {number}", 0)
+    assert task_for(ledger, BOB) == task
+
+
+def test_the_last_pairs_are_run_by_as_many_as_it_takes() -> None:
+    swarm, ledger = founded()
+    hypothesis = claimed(swarm, ledger, "a", 40 * TAU)
+    for trial in swarm.trials(hypothesis, [BOB, CAROL], steady(40 * TAU, 4)):
+        admitted(ledger, trial)
+    verdict = ledger.hypothesis(hypothesis.id).verdict
+    assert pairs_missing(verdict, ledger.policy, at_most=3) == 1
+    asked = [member for member in (BOB, CAROL) if task_for(ledger, member, count=0) is not None]
+    assert len(asked) <= 1
+    noisy = claimed(swarm, ledger, "b", 40 * TAU)
+    for trial in swarm.trials(noisy, [BOB, CAROL], [TAU, 5 * TAU, -TAU, 6 * TAU]):
+        admitted(ledger, trial)
+    verdict = ledger.hypothesis(noisy.id).verdict
+    assert pairs_missing(verdict, ledger.policy, at_most=3) == 3
+    assert pairs_missing(verdict, replace(ledger.policy, liars=1), at_most=5) == 5
 
 
 def test_two_verifiers_stay_together_until_a_multiple_is_promised() -> None:
@@ -125,7 +186,7 @@ def test_two_verifiers_stay_together_until_a_multiple_is_promised() -> None:
 
 def test_verification_stops_with_the_verdict() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     task = VerificationTask(hypothesis.id, 0)
     assert is_wanted(ledger, CAROL.public, task)
     for trial in swarm.trials(hypothesis, [BOB, CAROL], [-TAU] * 4):
@@ -141,12 +202,20 @@ def test_more_pairs_by_the_same_verifier_do_not_replace_another_one() -> None:
     for pair in range(6):
         admitted(ledger, swarm.trial(hypothesis, BOB, pair, 40 * TAU))
     assert task_for(ledger, BOB) is None
-    assert task_for(ledger, CAROL) == VerificationTask(hypothesis.id, 0)
+    # One pair by another is enough, so one of the other two is asked for it.
+    asked = [member for member in (key(0), CAROL) if task_for(ledger, member) is not None]
+    assert len(asked) == 1
+    other = key(0) if asked == [CAROL] else CAROL
+    task = VerificationTask(hypothesis.id, 0)
+    assert task_for(ledger, other, quiet=True) == task
+    leases = Leases()
+    for now_s, expected in ((0.0, None), (LEASE_S, None), (LEASE_S + 1.0, task)):
+        assert task_for(ledger, other, leases=leases, now_s=now_s) == expected
 
 
 def test_a_pair_that_is_there_is_not_wanted_again() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     admitted(ledger, swarm.trial(hypothesis, BOB, 0, 5 * TAU))
     assert not is_wanted(ledger, BOB.public, VerificationTask(hypothesis.id, 0))
     assert is_wanted(ledger, BOB.public, VerificationTask(hypothesis.id, 1))
@@ -166,7 +235,7 @@ def test_what_hangs_on_an_older_head_is_left() -> None:
 
 def test_pairs_in_flight_count_towards_the_cap() -> None:
     swarm, ledger = founded(policy=replace(DEMO, cap_pairs=4))
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     for pair, gain in enumerate([TAU, 4 * TAU]):
         admitted(ledger, swarm.trial(hypothesis, BOB, pair, gain))
     one = frozenset({(hypothesis.id, 2)})
@@ -183,7 +252,7 @@ def rendezvous_order(hypothesis: Record, count: int) -> list[SigningKey]:
 def test_the_first_in_rendezvous_order_are_chosen_and_the_silent_replaced() -> None:
     policy = replace(DEMO, max_verifiers=2)
     swarm, ledger = founded(6, policy)
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     order = rendezvous_order(hypothesis, 6)
     for place, member in enumerate(order):
         chosen = task_for(ledger, member, count=6) is not None
@@ -197,7 +266,7 @@ def test_the_first_in_rendezvous_order_are_chosen_and_the_silent_replaced() -> N
 def test_a_lease_ends_for_those_who_show_nothing() -> None:
     policy = replace(DEMO, max_verifiers=2)
     swarm, ledger = founded(6, policy)
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     order = rendezvous_order(hypothesis, 6)
     leases = Leases()
 
@@ -219,7 +288,7 @@ def test_no_date_excuses_a_silent_verifier_or_hurries_one(claimed_ms: int) -> No
     policy = replace(DEMO, max_verifiers=2)
     swarm, ledger = founded(6, policy)
     swarm.clock_ms = claimed_ms - 10 if claimed_ms else 0
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     order = rendezvous_order(hypothesis, 6)
     for member in order[:2]:
         admitted(ledger, swarm.trial(hypothesis, member, 0, 2 * TAU))
@@ -231,7 +300,7 @@ def test_no_date_excuses_a_silent_verifier_or_hurries_one(claimed_ms: int) -> No
 
 def test_who_takes_over_for_those_who_left_decides_the_hypothesis() -> None:
     swarm, ledger = founded(6)
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     order = rendezvous_order(hypothesis, 6)
     noisy = [2 * TAU, -TAU, 4 * TAU]
     for member, gain_micro in zip(order[:3], noisy, strict=True):
@@ -253,7 +322,7 @@ def test_who_takes_over_for_those_who_left_decides_the_hypothesis() -> None:
 def test_pairs_in_a_hurry_keep_nobody_out() -> None:
     policy = replace(DEMO, liars=1, max_verifiers=5, cap_pairs=20)
     swarm, ledger = founded(6, policy)
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     order = rendezvous_order(hypothesis, 6)
     for pair in range(20):
         admitted(ledger, swarm.trial(hypothesis, order[0], pair, 0))
@@ -296,7 +365,7 @@ def test_what_can_no_longer_gain_enough_stays_parked() -> None:
 
 def test_the_voided_are_not_asked() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     for gain in (TAU, 2 * TAU):
         admitted(ledger, swarm.trial(hypothesis, BOB, 0, gain))
     view = ledger.hypothesis(hypothesis.id)
@@ -311,7 +380,7 @@ def test_the_voided_are_not_asked() -> None:
 
 def test_verification_work_counts_what_counted() -> None:
     swarm, ledger = founded()
-    hypothesis = claimed(swarm, ledger, "a", 5 * TAU)
+    hypothesis = claimed(swarm, ledger, "a", 50 * TAU)
     for trial in swarm.trials(hypothesis, [BOB, CAROL], [2 * TAU, 3 * TAU, 5 * TAU]):
         admitted(ledger, trial)
     assert verifiers_of(ledger.hypotheses()) == {BOB.public: 2, CAROL.public: 1}
