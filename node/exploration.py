@@ -21,8 +21,8 @@ from node.screening import Screener
 from node.suggestions import Suggestions
 from node.workbench import Tools, Watch
 from swarm.memory import ExperienceStatus
+from swarm.patience import researched
 from swarm.source import SourceError, source_digest
-from swarm.verification import researched
 
 _DOUBTED_AFTER: Final = 10
 """Hypotheses screened on a head before what others spoke against is tried on it again."""

@@ -36,7 +36,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
 from swarm.memory import ExperienceStatus
-from swarm.verification import fresh_on_head
+from swarm.patience import fresh_on_head
 
 Group: TypeAlias = tuple[bytes, ...]
 """Entry ids of siblings that are combined with the head, or hypotheses that come over together."""

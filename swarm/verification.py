@@ -27,33 +27,14 @@ from functools import lru_cache
 from typing import Final
 
 from protocol.ids import rendezvous
-from protocol.policy import PERMILLE, Policy
+from protocol.policy import PERMILLE
 from protocol.records import Record, Trial
-from swarm.evidence import Gains, pairs_min, remembered_e_value
-from swarm.fixed_point import ONE
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
-from swarm.liars import is_doubted
-from swarm.verdict import PARK_BELOW, Verdict
-
-WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
-"""Statuses in which more pairs are wanted."""
-
-BEGUN_PAIRS: Final = 3
-"""Pairs from which a hypothesis is begun."""
+from swarm.patience import BEGUN_PAIRS, WAITING_FOR_WORK, is_due, pairs_missing
 
 BEGUN_SIZES: Final = 2
 """What is begun is overtaken only by what promises about twice as much."""
-
-LARGE_TAUS: Final = 10
-"""A gain of so many tau is verified at once."""
-
-RESEARCH_TAUS: Final = 50
-"""A gain of n tau waits until this many, divided by n, were screened on its head: ten for five tau,
-which is about what verifying it costs."""
-
-BUNDLING: Final = 4
-"""Hypotheses screened while what is promising is put together."""
 
 ORDERS_CACHE_SIZE: Final = 1 << 10
 """Orders of members kept: an idle member asks for those of every hypothesis on the head each time
@@ -187,51 +168,6 @@ def next_verification(
     return None
 
 
-def is_due(ledger: Ledger, item: HypothesisView) -> bool:
-    """Whether the verification of a hypothesis should begin, or go on.
-
-    A large gain is worth a new head at once. The smaller it is, the more pairs it takes to be sure
-    of it, and the longer the head is researched before. What is promising by then is verified
-    together, and there is some time to put it together.
-    """
-    if item.self_verified or len(item.verdict.trials) >= BEGUN_PAIRS:
-        return True
-    gain_micro = item.screening.gain_micro or 0
-    if _patience(ledger, gain_micro) == 0:
-        return True
-    bundling = BUNDLING if len(fresh_on_head(ledger)) > 1 else 0
-    return researched(ledger) >= _patience(ledger, gain_micro) + bundling
-
-
-def fresh_on_head(ledger: Ledger) -> list[HypothesisView]:
-    """What could be verified together: promising on the head, and not begun.
-
-    Until it is time for all of that together, it is only what is large by itself.
-    """
-    fresh = [
-        item
-        for item in ledger.hypotheses_on(ledger.head.id)
-        if item.status in WAITING_FOR_WORK
-        and item.screening.promising
-        and len(item.verdict.trials) < BEGUN_PAIRS
-    ]
-    together_micro = sum(item.screening.gain_micro or 0 for item in fresh)
-    if researched(ledger) >= _patience(ledger, together_micro):
-        return fresh
-    return [item for item in fresh if _patience(ledger, item.screening.gain_micro or 0) == 0]
-
-
-def _patience(ledger: Ledger, gain_micro: int) -> int:
-    """Hypotheses to screen on a head before a gain is worth its verification."""
-    taus = max(1, gain_micro // ledger.policy.tau_micro)
-    return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
-
-
-def researched(ledger: Ledger) -> int:
-    """How many hypotheses were screened on the head."""
-    return sum(item.screening.runs > 0 for item in ledger.hypotheses_on(ledger.head.id))
-
-
 def _free_pair(
     ledger: Ledger, hypothesis: bytes, me: bytes, running: frozenset[tuple[bytes, int]]
 ) -> int:
@@ -269,33 +205,6 @@ def _is_needed(ledger: Ledger, item: HypothesisView, me: bytes, workers: frozens
         workers, key=lambda key: (ledger.next_pair(item.id, key), rendezvous(item.id, key))
     )
     return me in ready[:missing]
-
-
-def pairs_missing(verdict: Verdict, policy: Policy, *, at_most: int) -> int:
-    """Fewest pairs that can decide a hypothesis if they are like those that are there.
-
-    Args:
-        verdict: What its pairs say so far.
-        policy: The swarm's policy.
-        at_most: Where counting ends.
-    """
-    if policy.liars:
-        # Who lies is left out of the evidence, and so may be who works.
-        return at_most
-    gains = sum(verdict.gains, Gains())
-    floor_micro = verdict.guard.floor_micro
-    if gains.count and is_doubted(verdict.gains, verdict.guard, PARK_BELOW):
-        return min(at_most, max(1, policy.park_pairs - gains.count))
-    threshold = ONE * 1_000_000 // policy.alpha_ppm
-    missing = max(0, policy.min_verifiers - len(verdict.gains), pairs_min(threshold) - gains.count)
-    if missing >= at_most or not gains.count:
-        return at_most
-    mean_micro = gains.total // gains.count
-    for count in range(1, at_most):
-        gains = gains.plus(mean_micro)
-        if remembered_e_value(gains, floor_micro) >= threshold:
-            return max(missing, count)
-    return at_most
 
 
 def wants_pairs(ledger: Ledger, item: HypothesisView) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from swarm.admission import Held
 from swarm.ledger import Ledger
-from swarm.verification import WAITING_FOR_WORK
+from swarm.patience import WAITING_FOR_WORK
 from tests.sim.carrying import merged
 from tests.sim.memo import CLAIMS_MAX, HELD_ENVELOPES_MAX, HELD_MAX
 from tests.sim.world import EVERYBODY_MAX, LOST_S

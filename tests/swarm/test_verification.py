@@ -10,13 +10,13 @@ from protocol.keys import SigningKey
 from protocol.policy import DEMO, Policy
 from protocol.records import Record
 from swarm.ledger import Ledger
+from swarm.patience import pairs_missing
 from swarm.verification import (
     Leases,
     VerificationTask,
     choose_verifiers,
     is_wanted,
     next_verification,
-    pairs_missing,
     verifiers_of,
 )
 from tests.swarm.helpers import TAU, Swarm, admitted, entry_of, key, steady

@@ -66,7 +66,7 @@ def test_a_comparison_gives_every_way_of_working_the_same_runs() -> None:
 
     async def test() -> None:
         runs = Remembering()
-        found.append(await compare(built_in_task(), "smoke", "demo", runs.run, 2))
+        found.append(await compare(built_in_task(), "smoke", "demo", runs.run, 1))
 
     trio.run(test)
     assert len(found[0].alone_gains) == len(found[0].experiments) == 3
