@@ -245,4 +245,4 @@ class DialerMachine(RuleBasedStateMachine):
 
 
 TestDialerMachine = DialerMachine.TestCase
-TestDialerMachine.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestDialerMachine.settings = settings(max_examples=15, stateful_step_count=20)

@@ -21,7 +21,6 @@ def plain_fingerprint(items: list[Item]) -> bytes:
     return hashlib.sha256(total.to_bytes(32, "little") + bytes([len(items)])).digest()[:16]
 
 
-@settings(deadline=None)
 @given(st.lists(keys, max_size=120), keys)
 def test_agrees_with_a_sorted_list(items: list[Item], probe: tuple[int, bytes]) -> None:
     index = RecordIndex()
@@ -42,7 +41,7 @@ def test_agrees_with_a_sorted_list(items: list[Item], probe: tuple[int, bytes]) 
             assert list(index.between(low, high)) == ordered[low:high]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_blocks_split_and_sums_stay_right(seed: int) -> None:
     rng = random.Random(seed)

@@ -57,7 +57,7 @@ def ids(items: set[Item]) -> set[bytes]:
     return {record_id for _, record_id in items}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(0, 2**32),
     st.tuples(st.integers(0, 300), st.integers(0, 60), st.integers(0, 60)),
@@ -80,7 +80,7 @@ def test_any_two_sets_reconcile_to_their_union(
     assert need == ids(right)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.tuples(st.integers(0, 3), st.sampled_from([bytes([n]) * 32 for n in range(90)]))))
 def test_ids_that_share_long_prefixes(items: set[Item]) -> None:
     mine = {item for item in items if item[1][0] % 3}
@@ -168,7 +168,7 @@ def test_parsing_tells_the_modes_apart() -> None:
         parse_message(data + b"\0")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_hostile_bytes_raise_wire_error_only(noise: bytes) -> None:
     index = RecordIndex([(number, number.to_bytes(32, "big")) for number in range(200)])
@@ -179,7 +179,7 @@ def test_hostile_bytes_raise_wire_error_only(noise: bytes) -> None:
             Reconciliation(index).advance(data)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_mutated_messages_raise_wire_error_only(data: st.DataObject) -> None:
     rng = random.Random(6)

@@ -4,7 +4,7 @@ import difflib
 import string
 import time
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from node.difference import source_lines, unified_lines
@@ -12,7 +12,6 @@ from node.difference import source_lines, unified_lines
 LINES = st.lists(st.sampled_from(["a", "b", "c", "d = 1", ""]), max_size=40)
 
 
-@settings(deadline=None)  # A busy machine takes its time.
 @given(LINES, LINES)
 def test_it_can_be_applied(before: list[str], after: list[str]) -> None:
     assert apply(before, unified_lines(before, after)) == after
@@ -25,7 +24,6 @@ def test_lines_end_where_python_ends_them() -> None:
     assert source_lines("a\n\nb") == ["a", "", "b"]
 
 
-@settings(deadline=None)
 @given(LINES)
 def test_what_is_equal_has_no_difference(lines: list[str]) -> None:
     assert unified_lines(lines, lines) == []

@@ -13,12 +13,10 @@ from protocol.schema import Bool, Bytes, Int, ListOf, OneOf, Optional, Spec, Str
 T = TypeVar("T")
 
 SETTINGS: Final = settings(
-    derandomize=True,
-    deadline=None,
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""The same examples on every run; a failure prints the example itself."""
+"""What is large here takes long to draw; for the rest see `tests/conftest.py`."""
 
 _LIST_SAMPLE_MAX: Final = 5
 

@@ -320,7 +320,7 @@ def eventful(seed: int) -> tuple[Swarm, list[Record]]:
     return swarm, records
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.randoms(use_true_random=False))
 def test_any_order_and_any_duplication_give_the_same_state(seed: int, rng: random.Random) -> None:
     swarm, records = eventful(seed)
@@ -408,7 +408,7 @@ class TwoLedgers(RuleBasedStateMachine):
 
 
 TwoLedgers.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=12, suppress_health_check=list(HealthCheck)
 )
 TestTwoLedgers = TwoLedgers.TestCase
 

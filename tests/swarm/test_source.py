@@ -225,7 +225,7 @@ def test_depth_does_not_depend_on_the_callers_stack() -> None:
     assert nested(0) == nested(sys.getrecursionlimit() // 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_any_text_raises_only_source_errors(text: str) -> None:
     for hostile in (text, SCRIPT + text, text + SCRIPT):
@@ -235,7 +235,7 @@ def test_any_text_raises_only_source_errors(text: str) -> None:
             continue
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, len(SCRIPT) - 1), st.integers(0, len(SCRIPT)), st.characters())
 def test_mutated_scripts_raise_only_source_errors(at: int, to: int, character: str) -> None:
     text = SCRIPT[:at] + character + SCRIPT[to:]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.tiny import tiny_task, write_task
@@ -163,7 +163,6 @@ def test_a_hostile_bundle_is_refused(raw: bytes) -> None:
         open_bundle(raw)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
 def test_a_changed_byte_gives_another_task_or_a_task_error(place: int, change: int) -> None:
     raw = bytearray(BUNDLE)

@@ -139,7 +139,7 @@ def applicable(script: Script) -> list[Edit]:
     return found
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32))
 def test_stacks_of_six_in_any_order_run(seed: int) -> None:
     rng = random.Random(seed)

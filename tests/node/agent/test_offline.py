@@ -317,7 +317,7 @@ def test_effects_are_bounded_and_duplicates_say_nothing() -> None:
     assert huge < 8.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.builds(
