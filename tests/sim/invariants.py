@@ -93,6 +93,7 @@ class Watcher:
     states: dict[bytes, tuple[object, ...]] = field(default_factory=dict)
     promised: frozenset[bytes] = frozenset()
     ancestors: set[bytes] = field(default_factory=set)
+    _rest: bytes | None = None
 
     def honest(self) -> "list[Peer]":
         """Honest nodes that run."""
@@ -198,13 +199,23 @@ class Watcher:
                 )
 
     def quiet(self) -> bool:
-        """Whether nothing more is going to happen."""
+        """Whether nothing more is going to happen: nobody works, as when it was asked last.
+
+        Between two pairs a node that works alone has no job, for as long as it looks for one.
+        """
+        digest = self._at_rest()
+        before, self._rest = self._rest, digest
+        return digest is not None and digest == before
+
+    def _at_rest(self) -> bytes | None:
+        """The digest that all sets have while nobody does anything; None while somebody does."""
         honest = self.honest()
         if any(peer.jobs or peer._queue or peer._writing or len(peer.bundler) for peer in honest):
-            return False
-        if len({peer.door.index.digest() for peer in honest}) > 1:
-            return False
-        return not any(peer.ledger.pending_merges() for peer in honest)
+            return None
+        if any(peer.ledger.pending_merges() for peer in honest):
+            return None
+        digests = {peer.door.index.digest() for peer in honest}
+        return digests.pop() if len(digests) == 1 else None
 
     def finish(self) -> Tally:
         """Check what holds at the end, and count."""
