@@ -40,8 +40,8 @@ _STAGE_SHARES: Final = {"start": (0.0, 0.0), "train": (0.0, 0.8), "score": (0.8,
 """Where a stage begins in a run, and how much of the run it is; the audit is the rest."""
 
 
-class RunsPairs(Protocol):
-    """The part of a runner that the bench uses."""
+class RunsJobs(Protocol):
+    """The part of a runner that runs one script."""
 
     async def run(
         self,
@@ -52,6 +52,13 @@ class RunsPairs(Protocol):
     ) -> Outcome:
         """Train, score and audit one job."""
 
+    def bits_of(self, job: Job) -> Bits | None:
+        """Bits of a recent result, to aim the audit."""
+
+
+class RunsPairs(RunsJobs, Protocol):
+    """The part of a runner that the bench uses."""
+
     async def pair(
         self,
         parent: Job,
@@ -60,9 +67,6 @@ class RunsPairs(Protocol):
         on_progress: Callable[[Literal["parent", "child"], Progress], None] | None = None,
     ) -> tuple[Outcome, Outcome]:
         """Run two jobs back to back."""
-
-    def bits_of(self, job: Job) -> Bits | None:
-        """Bits of a recent result, to aim the audit."""
 
 
 @dataclass(frozen=True, slots=True)

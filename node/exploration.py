@@ -21,7 +21,7 @@ from node.screening import Screener
 from node.suggestions import Suggestions
 from node.workbench import Tools, Watch
 from swarm.memory import ExperienceStatus
-from swarm.patience import researched
+from swarm.patience import Research
 from swarm.source import SourceError, source_digest
 
 _DOUBTED_AFTER: Final = 10
@@ -75,7 +75,10 @@ class Explorer:
         view, tried = await self._recall()
         if self.suggestions:
             return await self._run_suggestion(worker, view)
-        doubted = self._proposer is None or researched(self._tools.ledger) >= _DOUBTED_AFTER
+        doubted = (
+            self._proposer is None
+            or Research.on_head(self._tools.ledger).screened >= _DOUBTED_AFTER
+        )
         if await self._carry(worker, view, tried, doubted=doubted):
             return True
         if self._proposer is None:

@@ -13,7 +13,7 @@ Two kinds of work, in this order:
    screening was promising and that nobody decided while their parent was the head. They come over
    together as well, as a *bundle*, since verifying five changes at once costs what verifying one
    does; a bundle that fails is split in the same way. What is promising on the head itself goes
-   into the bundle too, if there are several (`swarm.verification.fresh_on_head`).
+   into the bundle too, if there are several (`swarm.patience`).
 3. On a head that has been researched for a while, those that were parked on an older head, or that
    failed when they were brought over, one by one: gains are not additive, and what gave nothing on
    one head may on another.
@@ -36,7 +36,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
 from swarm.memory import ExperienceStatus
-from swarm.patience import fresh_on_head
+from swarm.patience import Research
 
 Group: TypeAlias = tuple[bytes, ...]
 """Entry ids of siblings that are combined with the head, or hypotheses that come over together."""
@@ -106,7 +106,7 @@ def plan(ledger: Ledger) -> Plan:
         and not spent.intersection(_origins(item, named))
         and _is_worth_bringing(item)
     ]
-    rebases += fresh_on_head(ledger)
+    rebases += Research.on_head(ledger).together()
     rebases.sort(key=_promise)
     considered = rebases[:REBASES_MAX]
     failed = {rebased_from(item) for item in items if item.status in _NO_USE}

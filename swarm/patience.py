@@ -7,6 +7,7 @@ time that researching it has cost as much is verified together (`swarm.merge_que
 No verdict depends on what is decided here.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from protocol.policy import Policy
@@ -34,49 +35,66 @@ BUNDLING: Final = 4
 """Hypotheses screened while what is promising is put together."""
 
 
-def is_due(ledger: Ledger, item: HypothesisView) -> bool:
-    """Whether the verification of a hypothesis should begin, or go on.
+@dataclass(frozen=True, slots=True)
+class Research:
+    """What has been tried on the head so far.
 
-    A large gain is worth a new head at once. The smaller it is, the more pairs it takes to be sure
-    of it, and the longer the head is researched before. What is promising by then is verified
-    together, and there is some time to put it together.
+    Attributes:
+        tau_micro: Smallest gain that matters.
+        screened: Hypotheses that were screened on it.
+        promising: Those that promise something and whose verification is not begun.
     """
-    if item.self_verified or len(item.verdict.trials) >= BEGUN_PAIRS:
-        return True
-    gain_micro = item.screening.gain_micro or 0
-    if _patience(ledger, gain_micro) == 0:
-        return True
-    bundling = BUNDLING if len(fresh_on_head(ledger)) > 1 else 0
-    return researched(ledger) >= _patience(ledger, gain_micro) + bundling
 
+    tau_micro: int
+    screened: int
+    promising: tuple[HypothesisView, ...]
 
-def fresh_on_head(ledger: Ledger) -> list[HypothesisView]:
-    """What could be verified together: promising on the head, and not begun.
+    @staticmethod
+    def on_head(ledger: Ledger) -> "Research":
+        """Sum up what the ledger knows."""
+        items = list(ledger.hypotheses_on(ledger.head.id))
+        return Research(
+            tau_micro=ledger.policy.tau_micro,
+            screened=sum(item.screening.runs > 0 for item in items),
+            promising=tuple(
+                item
+                for item in items
+                if item.status in WAITING_FOR_WORK
+                and item.screening.promising
+                and len(item.verdict.trials) < BEGUN_PAIRS
+            ),
+        )
 
-    Until it is time for all of that together, it is only what is large by itself.
-    """
-    fresh = [
-        item
-        for item in ledger.hypotheses_on(ledger.head.id)
-        if item.status in WAITING_FOR_WORK
-        and item.screening.promising
-        and len(item.verdict.trials) < BEGUN_PAIRS
-    ]
-    together_micro = sum(item.screening.gain_micro or 0 for item in fresh)
-    if researched(ledger) >= _patience(ledger, together_micro):
-        return fresh
-    return [item for item in fresh if _patience(ledger, item.screening.gain_micro or 0) == 0]
+    def is_due(self, item: HypothesisView) -> bool:
+        """Whether the verification of a hypothesis should begin, or go on.
 
+        A large gain is worth a new head at once. The smaller it is, the more pairs it takes to be
+        sure of it, and the longer the head is researched before. What is promising by then is
+        verified together, and there is some time to put it together.
+        """
+        if item.self_verified or len(item.verdict.trials) >= BEGUN_PAIRS:
+            return True
+        patience = self._patience(item.screening.gain_micro or 0)
+        if patience == 0:
+            return True
+        return self.screened >= patience + (BUNDLING if len(self.together()) > 1 else 0)
 
-def _patience(ledger: Ledger, gain_micro: int) -> int:
-    """Hypotheses to screen on a head before a gain is worth its verification."""
-    taus = max(1, gain_micro // ledger.policy.tau_micro)
-    return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
+    def together(self) -> tuple[HypothesisView, ...]:
+        """What could be verified together.
 
+        Until it is time for all that is promising, it is only what is large by itself.
+        """
+        sum_micro = sum(item.screening.gain_micro or 0 for item in self.promising)
+        if self.screened >= self._patience(sum_micro):
+            return self.promising
+        return tuple(
+            item for item in self.promising if self._patience(item.screening.gain_micro or 0) == 0
+        )
 
-def researched(ledger: Ledger) -> int:
-    """How many hypotheses were screened on the head."""
-    return sum(item.screening.runs > 0 for item in ledger.hypotheses_on(ledger.head.id))
+    def _patience(self, gain_micro: int) -> int:
+        """Hypotheses to screen on the head before a gain is worth its verification."""
+        taus = max(1, gain_micro // self.tau_micro)
+        return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
 
 
 def pairs_missing(verdict: Verdict, policy: Policy, *, at_most: int) -> int:

@@ -31,7 +31,7 @@ from protocol.policy import PERMILLE
 from protocol.records import Record, Trial
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
-from swarm.patience import BEGUN_PAIRS, WAITING_FOR_WORK, is_due, pairs_missing
+from swarm.patience import BEGUN_PAIRS, WAITING_FOR_WORK, Research, pairs_missing
 
 BEGUN_SIZES: Final = 2
 """What is begun is overtaken only by what promises about twice as much."""
@@ -137,6 +137,7 @@ def next_verification(
     leases.notice((item.id for item in wanted), now_s)
     alone = _is_alone(ledger, me, alive)
     places = _places(ledger, alive | {me})
+    research = Research.on_head(ledger)
     wanted.sort(key=lambda item: _order(ledger, item))
     for item in wanted:
         if item.id in unusable:
@@ -148,7 +149,7 @@ def next_verification(
                 return VerificationTask(item.id, pair)
             continue
         stalled = leases.stalled_s(item.id, len(item.verdict.trials), now_s) > ledger.policy.lease_s
-        if not (quiet or stalled or is_due(ledger, item)):
+        if not (quiet or stalled or research.is_due(item)):
             continue
         if not own:
             workers = choose_verifiers(ledger, item, me=me, alive=alive, leases=leases, now_s=now_s)

@@ -195,15 +195,19 @@ def read_environment(parameters: Parameters) -> list[str]:
     return sorted(set(os.environ) - set(parameters.environment) - SET_BY_SYSTEMS)
 
 
-def start_process(_: Parameters) -> list[str]:
-    """Fork, or execute another program."""
-    got = []
+def _fork() -> list[str]:
     with contextlib.suppress(OSError):
         pid = os.fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
-        got.append("forked")
+        return ["forked"]
+    return []
+
+
+def start_process(_: Parameters) -> list[str]:
+    """Fork, or execute another program."""
+    got = _fork()
     with contextlib.suppress(PermissionError):
         try:
             os.execv("/nonexistent", ["nonexistent"])  # noqa: S606
@@ -305,13 +309,7 @@ def use_network(_: Parameters) -> list[str]:
 
 def start_another(_: Parameters) -> list[str]:
     """Fork, or start a program beside this process."""
-    got = []
-    with contextlib.suppress(OSError):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        got.append("forked")
+    got = _fork()
     with contextlib.suppress(OSError):
         os.waitpid(os.posix_spawn("/bin/ls", ["ls", "/dev/null"], {}), 0)
         got.append("started a program")

@@ -7,8 +7,9 @@ data come from, and what becomes of the record.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
+from node.bench import RunsJobs
 from node.devices import Device
 from node.errors import NodeError, UsageError
 from node.hardware import describe_runtime
@@ -21,7 +22,7 @@ from swarm.ledger import Ledger
 from swarm.lineage import Entry
 from swarm.transfer import Judge
 from trainer.fields import TaskError
-from trainer.job import Job, Outcome, Progress
+from trainer.job import Job, Progress
 from trainer.scales import Scaling
 from trainer.scorer import Bits
 from trainer.task import Task
@@ -34,22 +35,6 @@ OnRun: TypeAlias = Callable[[int, int, Progress], None]
 
 OnEnd: TypeAlias = Callable[[int, int, Measured], None]
 """Called with the number of the script, the number of the seed and what was kept of the run."""
-
-
-class RunsJobs(Protocol):
-    """The part of a runner that a replay uses."""
-
-    async def run(
-        self,
-        job: Job,
-        *,
-        parent_bits: Bits | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Outcome:
-        """Train, score and audit one job."""
-
-    def bits_of(self, job: Job) -> Bits | None:
-        """Bits of a recent result, to aim the audit."""
 
 
 def find_entry(ledger: Ledger, prefix: str) -> Entry:
