@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeAlias
 
+from node.errors import NodeError
 from node.hardware import describe_device, describe_runtime
 from protocol.ids import seed_from_proof
 from protocol.keys import SigningKey
@@ -179,8 +180,17 @@ class Bench:
     async def screen(
         self, parent: str, child: str, seed: int, on_arm: OnArm
     ) -> tuple[Outcome, Outcome]:
-        """Compare two scripts on a seed to screen; the parent's value may be remembered."""
+        """Compare two scripts on a seed to screen; the parent's value may be remembered.
+
+        Raises:
+            NodeError: The parent does not run on this machine, so nothing can be said of the child.
+        """
         before = await self._parent(parent, seed, on_arm)
+        if before.status != "ok":
+            raise NodeError(
+                f"the head's own script ended as {before.status} on this machine ({before.reason}),"
+                " so no change to it can be measured here"
+            )
         bits = self._runner.bits_of(self._make_job(parent, seed))
         after = await self._runner.run(
             self._make_job(child, seed),

@@ -26,6 +26,7 @@ import trio
 from node.runner_files import Descriptors, Files, files_for
 from node.runner_job import bounds_of, key_of, progress_of, settings_of
 from node.runner_launch import stage_code
+from node.runner_priority import RESEARCH_NICE
 from node.runner_record import Record, claims_fault, fault_of
 from node.runner_server import ModelServer, ServerDiedError
 from node.runner_single import SingleUseWorker
@@ -69,8 +70,10 @@ class Runner:
         token_bytes: npt.NDArray[np.int64] | None = None,
         devices: tuple[pathlib.Path, ...] = (),
         files: Files | None = None,
+        pairs_first: bool = False,
     ) -> None:
         self.slots = slots
+        self._pairs_first = pairs_first
         self._files = files or files_for()
         self._sandbox = sandbox
         self._code = code
@@ -117,8 +120,11 @@ class Runner:
             WorkerError: no worker can be started on this machine.
             SandboxError: the sandbox could not be started.
         """
+        # Where seconds are the budget, giving way would be paid for with training.
+        yields = self._pairs_first and job.budget.kind != "seconds"
+        record = Record(nice=RESEARCH_NICE if yields else 0)
         async with self._free:
-            return await self._run(job, parent_bits, on_progress or (lambda _: None))
+            return await self._run(job, record, parent_bits, on_progress or (lambda _: None))
 
     async def pair(
         self,
@@ -143,9 +149,11 @@ class Runner:
         """
         show = on_progress or (lambda _arm, _progress: None)
         async with self._free:
-            before = await self._run(parent, None, lambda progress: show("parent", progress))
+            before = await self._run(
+                parent, Record(), None, lambda progress: show("parent", progress)
+            )
             bits = self.bits_of(parent) if before.status == "ok" else None
-            after = await self._run(child, bits, lambda progress: show("child", progress))
+            after = await self._run(child, Record(), bits, lambda progress: show("child", progress))
         return before, after
 
     def bits_of(self, job: Job) -> scorer.Bits | None:
@@ -201,6 +209,7 @@ class Runner:
             asked = trio.current_time()
             async with self._worker(job.limits.memory_bytes) as worker:
                 record.waited_s += trio.current_time() - asked
+                worker.nice = record.nice
                 return await go(worker)
 
         with contextlib.suppress(WorkerError):
@@ -210,9 +219,13 @@ class Runner:
         return await once()
 
     async def _run(
-        self, job: Job, parent_bits: scorer.Bits | None, show: Callable[[Progress], None]
+        self,
+        job: Job,
+        record: Record,
+        parent_bits: scorer.Bits | None,
+        show: Callable[[Progress], None],
     ) -> Outcome:
-        record = Record(trio.current_time())
+        record.started = trio.current_time()
         show(Progress("start", 0.0))
         try:
             # A program gets its files by name; a script that trains a model is all there is.
@@ -343,6 +356,7 @@ async def open_runner(
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
     devices: tuple[pathlib.Path, ...] = (),
     files: Files | None = None,
+    pairs_first: bool = False,
 ) -> AsyncIterator[Runner]:
     """Opens a runner and kills all of its workers at the end. Use it on the main thread.
 
@@ -354,6 +368,7 @@ async def open_runner(
         random_seed: seeds audits; must not be foreseeable by a script.
         devices: GPU devices that jobs may use, in GPU mode only.
         files: what jobs' files are made of; the best that the system has if left out.
+        pairs_first: whether single runs give way to pairs, here and in other programs.
 
     Raises:
         SandboxError: the worker's code cannot be copied.
@@ -370,6 +385,7 @@ async def open_runner(
         token_bytes=data.token_bytes,
         devices=devices,
         files=files,
+        pairs_first=pairs_first,
     )
     try:
         yield runner

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final, Self
 
 import trio
 
-from node import runner_memory, runner_watch
+from node import runner_memory, runner_priority, runner_watch
 from node.errors import NodeError
 from node.runner_files import Descriptors, pipe
 from node.runner_launch import Passed, specification
@@ -80,6 +80,7 @@ class Worker:
 
     Attributes:
         single_use: whether its one process becomes the job, instead of forking one for each.
+        nice: how far its next jobs give way to those of other workers, from 0 to 19.
     """
 
     single_use: ClassVar[bool] = False
@@ -104,6 +105,9 @@ class Worker:
         self._idle_bytes = 0
         self._inherited_bytes = 0
         self._warm_cpu_us = 0
+        self.nice = 0
+        self._session_nice = 0
+        self._warm_processes: frozenset[int] = frozenset()
         self._busy = False
         self._closed = False
 
@@ -193,6 +197,7 @@ class Worker:
                 raise WorkerError(f"the sandboxed worker did not start: {last}") from error
         if event is None or event.name != "ready":
             raise WorkerError(f"the sandboxed worker was not ready within {START_TIMEOUT_S:.0f} s")
+        self._warm_processes = frozenset(runner_memory.family(self._process.pid))
         self._idle_bytes = runner_memory.held_bytes(self._process.pid)
         self._warm_cpu_us = event.cpu_us
         self._inherited_bytes = runner_memory.data_bytes(self._process.pid)
@@ -253,6 +258,7 @@ class Worker:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(runner_watch.watch_time, watch)
                     nursery.start_soon(self._watch_memory, watch)
+                    nursery.start_soon(self._give_way)
                     nursery.start_soon(self._obey_stop, watch)
                     if drive is not None:
                         nursery.start_soon(self._converse, drive, watch)
@@ -365,6 +371,19 @@ class Worker:
         except OSError as error:
             self.close()
             raise WorkerError("the sandboxed worker is gone") from error
+
+    async def _give_way(self) -> None:
+        """Makes the sandbox's sessions as nice as its next job, and the job's own process too."""
+        nice = self.nice
+        waits = nice > 0
+        while waits or self._session_nice != nice:
+            processes = runner_memory.family(self._process.pid)
+            if runner_priority.renice_sessions(processes, nice):
+                self._session_nice = nice
+            if job := set(processes) - self._warm_processes:
+                runner_priority.renice(job, nice)
+                waits = False
+            await trio.sleep(self._watch_every_s)
 
     async def _watch_memory(self, watch: Watch) -> None:
         while True:

@@ -1,8 +1,8 @@
 """When a verification is worth its cost, and how many pairs it is likely to take. Pure scheduling.
 
 A verification costs five pairs however large a gain is, and many more when it is small. So a large
-gain is verified at once, and small ones wait for each other: what is promising on a head by the
-time that researching it has cost as much is verified together (`swarm.merge_queue`).
+gain is verified at once and by itself, and small ones wait for each other: what there is of them on
+a head by the time that researching it has cost as much is verified together (`swarm.merge_queue`).
 
 No verdict depends on what is decided here.
 """
@@ -24,12 +24,11 @@ WAITING_FOR_WORK: Final = frozenset({"claimed", "undecided"})
 BEGUN_PAIRS: Final = 3
 """Pairs from which a hypothesis is begun."""
 
-LARGE_TAUS: Final = 10
-"""A gain of so many tau is verified at once."""
+LARGE_TAUS: Final = 5
+"""A gain of so many tau is verified at once, and alone."""
 
-RESEARCH_TAUS: Final = 50
-"""A gain of n tau waits until this many, divided by n, were screened on its head: ten for five tau,
-which is about what verifying it costs."""
+RESEARCH_TAUS: Final = 25
+"""A gain of n tau waits until this many, divided by n, were screened on its head."""
 
 BUNDLING: Final = 4
 """Hypotheses screened while what is promising is put together."""
@@ -80,21 +79,25 @@ class Research:
         return self.screened >= patience + (BUNDLING if len(self.together()) > 1 else 0)
 
     def together(self) -> tuple[HypothesisView, ...]:
-        """What could be verified together.
-
-        Until it is time for all that is promising, it is only what is large by itself.
-        """
-        sum_micro = sum(item.screening.gain_micro or 0 for item in self.promising)
-        if self.screened >= self._patience(sum_micro):
-            return self.promising
-        return tuple(
-            item for item in self.promising if self._patience(item.screening.gain_micro or 0) == 0
+        """What could be verified together: what is too small to go alone, once that is due."""
+        small = tuple(
+            item
+            for item in self.promising
+            if not is_large(item.screening.gain_micro, self.tau_micro)
         )
+        sum_micro = sum(item.screening.gain_micro or 0 for item in small)
+        return small if self.screened >= self._patience(sum_micro) else ()
 
     def _patience(self, gain_micro: int) -> int:
         """Hypotheses to screen on the head before a gain is worth its verification."""
-        taus = max(1, gain_micro // self.tau_micro)
-        return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
+        if is_large(gain_micro, self.tau_micro):
+            return 0
+        return RESEARCH_TAUS // max(1, gain_micro // self.tau_micro)
+
+
+def is_large(gain_micro: int | None, tau_micro: int) -> bool:
+    """Whether a gain is worth a verification of its own at once."""
+    return gain_micro is not None and gain_micro >= LARGE_TAUS * tau_micro
 
 
 def pairs_missing(verdict: Verdict, policy: Policy, *, at_most: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node.bench import Bench, Costs
+from node.errors import NodeError
 from protocol.envelope import seal
 from protocol.keys import SigningKey
 from swarm.counting import cost_permille
@@ -45,6 +46,8 @@ class LoadedRunner(ArmsRunner):
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Outcome:
         self.ran.append((job.script, job.seed))
+        if job.script == "broken":
+            return Outcome("crashed", reason="no such number")
         time_ms = (4_000 if job.script == "slow" else 1_000) * self.load
         return Outcome(
             "ok",
@@ -131,6 +134,18 @@ async def test_nothing_that_a_run_printed_is_in_its_trial() -> None:
     assert trial.child.status == "crashed"
     assert b"alert" not in envelope
     assert b"\x1b[2J" not in envelope
+
+
+async def test_a_machine_that_cannot_run_the_head_says_nothing_of_a_change_to_it() -> None:
+    runner = LoadedRunner()
+    bench = await _measured(runner)
+    with pytest.raises(NodeError, match=r"ended as crashed on this machine \(no such number\)"):
+        await bench.screen("broken", "child", 1, lambda _arm, _share: None)
+    assert runner.ran == [("broken", 1)]
+    # The next time it may work: nothing is remembered of it.
+    with pytest.raises(NodeError):
+        await bench.screen("broken", "child", 1, lambda _arm, _share: None)
+    assert len(runner.ran) == 2
 
 
 def _ran(tokens: int) -> Outcome:

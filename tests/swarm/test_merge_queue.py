@@ -29,7 +29,7 @@ def titles(ledger: Ledger) -> tuple[list[str], list[str]]:
     made = plan(ledger)
     return (
         [ledger.entries[identity].title for identity in made.siblings],
-        [item.body.title for item in made.rebases],
+        [item.body.title for item in (*made.large, *made.rebases)],
     )
 
 
@@ -92,7 +92,7 @@ def test_promising_ideas_on_an_older_entry_are_rebased_and_others_are_not() -> N
     records += [verified, *swarm.trials(verified, VERIFIERS, steady(TAU * 3, 8))]
     assert titles(swarm.ledger(*records)) == ([], [])
     records += swarm.merged("head", key(4), VERIFIERS, steady(12 * TAU, 8))
-    assert titles(swarm.ledger(*records)) == ([], ["verified", "large", "small"])
+    assert titles(swarm.ledger(*records)) == ([], ["large", "verified", "small"])
 
 
 def test_a_change_that_came_over_is_not_brought_again() -> None:
@@ -151,21 +151,37 @@ def test_what_came_over_in_a_bundle_is_not_brought_again() -> None:
     assert not is_carried(ledger.hypothesis(parts[0].id))
 
 
-def test_what_is_promising_on_the_head_goes_into_the_bundle_when_it_is_time() -> None:
+def test_what_is_small_on_the_head_goes_into_the_bundle_when_it_is_time() -> None:
+    swarm = Swarm()
+    gains = {"two": 2 * TAU, "large": 20 * TAU, "three": 3 * TAU - TAU // 2}
+
+    def ledger(*names: str, begun: str = "") -> Ledger:
+        records = swarm.members(4)
+        for name in names:
+            hypothesis = swarm.hypothesis(name, key(1))
+            gain = gains.get(name, -TAU)
+            records += [hypothesis, swarm.trial(hypothesis, key(1), 0, gain, purpose="screen")]
+            if name == begun:
+                records += swarm.trials(hypothesis, VERIFIERS, [gain] * 3)
+        return swarm.ledger(*records)
+
+    # Nearly five tau in sum wait for six hypotheses; what is large goes alone.
+    failed = ("a", "b", "c")
+    assert titles(ledger("two", "three", *failed)) == ([], [])
+    assert titles(ledger("two", "three", *failed, "large")) == ([], ["three", "two"])
+    assert titles(ledger("two", "three", *failed, "large", begun="three")) == ([], [])
+    assert titles(ledger("three", *failed, "large", "d", "e")) == ([], [])
+
+
+def test_what_was_large_on_an_older_head_comes_over_alone() -> None:
     swarm = Swarm()
     records = swarm.members(4)
-    for name, gain in (("large", 20 * TAU), ("small", 4 * TAU)):
+    for name, gain in (("small", 4 * TAU), ("large", 5 * TAU), ("larger", 9 * TAU)):
         hypothesis = swarm.hypothesis(name, key(1))
         records += [hypothesis, swarm.trial(hypothesis, key(1), 0, gain, purpose="screen")]
-    assert titles(swarm.ledger(*records)) == ([], ["large", "small"])
-    begun = swarm.hypothesis("begun", key(1))
-    records += [begun, swarm.trial(begun, key(1), 0, 40 * TAU, purpose="screen")]
-    records += swarm.trials(begun, VERIFIERS, [40 * TAU] * 3)
-    assert titles(swarm.ledger(*records)) == ([], ["large", "small"])
-    alone = swarm.hypothesis("alone", key(1))
-    records = [*swarm.members(4), alone]
-    records += [swarm.trial(alone, key(1), 0, 4 * TAU, purpose="screen")]
-    assert titles(swarm.ledger(*records)) == ([], [])
+    made = plan(swarm.ledger(*records, *swarm.merged("h", key(4), VERIFIERS, steady(12 * TAU, 8))))
+    assert [item.body.title for item in made.large] == ["larger", "large"]
+    assert [item.body.title for item in made.rebases] == ["small"]
 
 
 def test_labels_that_name_each_other_end_nothing() -> None:
