@@ -56,13 +56,14 @@ class BlobStore:
         digest = hashlib.sha256(data).digest()
         if self.has(digest):
             return digest
-        partial = self.partial(digest)
+        # Not the name of a download, which may be under way: a peer has had the same idea.
+        new = self.partial(digest).with_suffix(".new")
         try:
-            partial.write_bytes(data)
-            self.adopt(digest, partial)
+            new.write_bytes(data)
+            self.adopt(digest, new)
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise StoreFullError(f"cannot write {partial}: {error.strerror}") from error
+            new.unlink(missing_ok=True)
+            raise StoreFullError(f"cannot write {new}: {error.strerror}") from error
         return digest
 
     def partial(self, digest: bytes) -> Path:

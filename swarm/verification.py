@@ -162,8 +162,9 @@ def next_verification(
             ):
                 return VerificationTask(item.id, pair, resumed=item.status == "parked")
         # Others are at it. What stands behind it is begun when it is decided, and is brought over
-        # together then: a pair for it now would be lost with the head.
-        places -= not (item.self_verified or stalled)
+        # then: a pair for it now would be lost with the head. Where no pair is left to give, nobody
+        # is.
+        places -= not (item.self_verified or stalled or item.verdict.exhausted)
         if places <= 0 and not quiet:
             return None
     return None

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import resource
 import signal
@@ -229,6 +230,19 @@ def test_a_download_that_does_not_match_is_deleted(tmp_path: Path) -> None:
         blobs.adopt(b"\x01" * 32, partial)
     assert not partial.exists()
     assert not blobs.has(b"\x01" * 32)
+
+
+def test_what_is_stored_here_leaves_a_download_of_the_same_alone(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    digest = hashlib.sha256(b"the same idea").digest()
+    partial = blobs.partial(digest)
+    partial.write_bytes(b"the same")
+    assert blobs.put(b"the same idea") == digest
+    with partial.open("ab") as file:
+        file.write(b" idea")
+    blobs.adopt(digest, partial)
+    assert blobs.read(digest) == b"the same idea"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [blobs.path(digest)]
 
 
 def test_a_full_disk_leaves_no_half_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,19 @@ def test_one_hypothesis_of_a_head_is_verified_at_a_time_unless_nothing_moves() -
     assert task == VerificationTask(second.id, 0)
 
 
+def test_what_has_used_up_its_pairs_holds_nothing_up() -> None:
+    swarm, ledger = founded()
+    first = claimed(swarm, ledger, "first", 90 * TAU)
+    second = claimed(swarm, ledger, "second", 20 * TAU)
+    noisy = [TAU, 9 * TAU, -2 * TAU, 8 * TAU] * 3
+    for trial in swarm.trials(first, [BOB, CAROL], noisy[: ledger.policy.cap_pairs]):
+        assert task_for(ledger, BOB) != VerificationTask(second.id, 0)
+        admitted(ledger, trial)
+    verdict = ledger.hypothesis(first.id).verdict
+    assert (verdict.status, verdict.exhausted) == ("undecided", True)
+    assert task_for(ledger, BOB) == VerificationTask(second.id, 0)
+
+
 def test_a_large_swarm_verifies_several_at_a_time() -> None:
     swarm, ledger = founded(12)
     claimed(swarm, ledger, "first", 90 * TAU)
