@@ -23,9 +23,9 @@ from tests.virtual_time import virtually
 from trainer.job import Outcome
 
 SMALL = BIG // 3
-FEW = 40_000
+FEW = 80_000
 """Too little to be brought over alone."""
-FEWER = 30_000
+FEWER = 40_000
 
 
 def extra(name: str, gain_micro: int, base: str = GENESIS_SCRIPT) -> str:

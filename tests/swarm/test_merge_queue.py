@@ -92,7 +92,7 @@ def test_promising_ideas_on_an_older_entry_are_rebased_and_others_are_not() -> N
     records += [verified, *swarm.trials(verified, VERIFIERS, steady(TAU * 3, 8))]
     assert titles(swarm.ledger(*records)) == ([], [])
     records += swarm.merged("head", key(4), VERIFIERS, steady(12 * TAU, 8))
-    assert titles(swarm.ledger(*records)) == ([], ["large", "verified", "small"])
+    assert titles(swarm.ledger(*records)) == ([], ["verified", "large", "small"])
 
 
 def test_a_change_that_came_over_is_not_brought_again() -> None:
@@ -153,7 +153,7 @@ def test_what_came_over_in_a_bundle_is_not_brought_again() -> None:
 
 def test_what_is_small_on_the_head_goes_into_the_bundle_when_it_is_time() -> None:
     swarm = Swarm()
-    gains = {"two": 2 * TAU, "large": 20 * TAU, "three": 3 * TAU - TAU // 2}
+    gains = {"four": 4 * TAU, "large": 20 * TAU, "five": 5 * TAU}
 
     def ledger(*names: str, begun: str = "") -> Ledger:
         records = swarm.members(4)
@@ -165,18 +165,18 @@ def test_what_is_small_on_the_head_goes_into_the_bundle_when_it_is_time() -> Non
                 records += swarm.trials(hypothesis, VERIFIERS, [gain] * 3)
         return swarm.ledger(*records)
 
-    # Nearly five tau in sum wait for six hypotheses; what is large goes alone.
-    failed = ("a", "b", "c")
-    assert titles(ledger("two", "three", *failed)) == ([], [])
-    assert titles(ledger("two", "three", *failed, "large")) == ([], ["three", "two"])
-    assert titles(ledger("two", "three", *failed, "large", begun="three")) == ([], [])
-    assert titles(ledger("three", *failed, "large", "d", "e")) == ([], [])
+    # Nine tau in sum wait for five hypotheses; what is large goes alone.
+    failed = ("a", "b")
+    assert titles(ledger("four", "five", *failed)) == ([], [])
+    assert titles(ledger("four", "five", *failed, "large")) == ([], ["five", "four"])
+    assert titles(ledger("four", "five", *failed, "large", begun="five")) == ([], [])
+    assert titles(ledger("five", *failed, "large", "d", "e")) == ([], [])
 
 
 def test_what_was_large_on_an_older_head_comes_over_alone() -> None:
     swarm = Swarm()
     records = swarm.members(4)
-    for name, gain in (("small", 4 * TAU), ("large", 5 * TAU), ("larger", 9 * TAU)):
+    for name, gain in (("small", 9 * TAU), ("large", 10 * TAU), ("larger", 11 * TAU)):
         hypothesis = swarm.hypothesis(name, key(1))
         records += [hypothesis, swarm.trial(hypothesis, key(1), 0, gain, purpose="screen")]
     made = plan(swarm.ledger(*records, *swarm.merged("h", key(4), VERIFIERS, steady(12 * TAU, 8))))

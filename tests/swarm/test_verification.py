@@ -150,16 +150,16 @@ def test_a_large_swarm_verifies_several_at_a_time() -> None:
 
 def test_a_small_gain_waits_until_its_head_is_researched() -> None:
     swarm, ledger = founded()
-    small = claimed(swarm, ledger, "small", 2 * TAU)
+    small = claimed(swarm, ledger, "small", 5 * TAU)
     task = VerificationTask(small.id, 0)
     assert task_for(ledger, BOB) is None
     assert task_for(ledger, BOB, quiet=True) == task
-    for number in range(11):
+    for number in range(9):
         assert task_for(ledger, BOB) is None
         claimed(swarm, ledger, f"none {number}", 0)
     assert task_for(ledger, BOB) == task
     # Beside another one there is some time to put both together.
-    claimed(swarm, ledger, "as small", 2 * TAU)
+    claimed(swarm, ledger, "as small", 5 * TAU)
     assert task_for(ledger, BOB) is None
     for number in range(4):
         claimed(swarm, ledger, f"none more {number}", 0)
