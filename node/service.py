@@ -1,8 +1,8 @@
 """The node as a whole: what is started, in which order, and how it ends.
 
-Order: lock the home, load the key, open the store, listen, learn the genesis, fold the records,
-enter the swarm, fetch task and data, prove the sandbox, reconcile, and only then sign trials. A
-restored backup thus first learns what it had signed before.
+Order: lock the home, open the store, load the key, listen, learn the genesis, fold the records,
+enter the swarm, prove the sandbox, fetch task and data, reconcile, measure the genesis script, and
+only then sign trials. A restored backup thus first learns what it had signed before.
 """
 
 import contextlib
