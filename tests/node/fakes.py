@@ -45,6 +45,8 @@ GENESIS_SCRIPT = (
     "GAIN = 0\n\n\ndef build_model(run):\n    pass\n\n\ndef train(run, model):\n    pass\n"
 )
 BASELINE_MICRO = 3_000_000
+BIG = 300_000
+"""A gain that nobody doubts."""
 RUN_S = 5.0
 
 
@@ -349,6 +351,11 @@ async def fake_swarm(
         nursery.cancel_scope.cancel()
     for node in wire.nodes:
         node.store.close()
+
+
+def statuses(node: FakeNode) -> dict[str, str]:
+    """The status of every hypothesis that a node knows, by title."""
+    return {item.body.title: item.status for item in node.intake.ledger.hypotheses()}
 
 
 async def until(condition: Callable[[], bool], seconds: float = 2_000) -> None:

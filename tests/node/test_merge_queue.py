@@ -12,13 +12,14 @@ from protocol.records import Hypothesis, Origin
 from swarm.lineage import Entry
 from tests.node.fakes import (
     BASELINE_MICRO,
+    BIG,
     GENESIS_SCRIPT,
     FakeNode,
     fake_swarm,
     script,
+    statuses,
     until,
 )
-from tests.node.test_research import BIG, statuses
 from tests.virtual_time import virtually
 from trainer.job import Outcome
 

@@ -7,8 +7,7 @@ from protocol.policy import DEMO, Policy
 from protocol.records import Trial
 from swarm.ledger import Ledger
 from swarm.verification import next_recheck
-from tests.node.fakes import ListedProposer, fake_swarm, until
-from tests.node.test_research import BIG
+from tests.node.fakes import BIG, ListedProposer, fake_swarm, until
 from tests.virtual_time import virtually
 
 NODES = 5

@@ -11,8 +11,7 @@ from node.stewardship import Absent
 from protocol.envelope import open_envelope, seal
 from protocol.ids import blob_digest
 from protocol.records import Hypothesis, Merge, Origin
-from tests.node.fakes import FakeNode, ListedProposer, fake_swarm, script, until
-from tests.node.test_research import BIG
+from tests.node.fakes import BIG, FakeNode, ListedProposer, fake_swarm, script, until
 from tests.virtual_time import virtually
 
 

@@ -13,8 +13,16 @@ from node.errors import NodeError, StoreFullError, UsageError
 from node.home import Home
 from node.suggestions import _completed
 from protocol.sources import join_files, split_files
-from tests.node.fakes import GENESIS_SCRIPT, FakeNode, ListedProposer, fake_swarm, script, until
-from tests.node.test_research import BIG, statuses
+from tests.node.fakes import (
+    BIG,
+    GENESIS_SCRIPT,
+    FakeNode,
+    ListedProposer,
+    fake_swarm,
+    script,
+    statuses,
+    until,
+)
 from tests.virtual_time import virtually
 
 NOTHING: list[int | str] = []

@@ -18,9 +18,8 @@ from protocol.records import Merge, Record
 from swarm import case, fork_choice, ledger, lineage, standing, verdict, verification, waiting
 from swarm.events import Event, HeadChanged
 from swarm.verdict import Pair, Verdict
-from tests.sim import carrying, memo, peer
-from tests.sim import plan as plans
-from tests.sim.plan import POLICIES, Plan
+from tests.sim import carrying, memo, peer, plant_shapes
+from tests.sim.plan import Plan
 
 Patches = Sequence[tuple[object, str, object]]
 
@@ -41,91 +40,6 @@ class Plant:
     caught_by: frozenset[str]
     patches: Callable[[], Patches]
     shape: Callable[[Plan], Plan] = lambda plan: plan
-
-
-def _only_worthless(plan: Plan) -> Plan:
-    """Honest nodes that try one worthless idea after the other, with noise that screens let by."""
-    tau_micro = plan.policy.tau_micro
-    return replace(
-        plan,
-        nodes=5,
-        policy=POLICIES[0],
-        noise_micro=2 * tau_micro,
-        effects_micro=(0,) * 16,
-        events=(),
-        hostile=(),
-        loss=0.0,
-        latency_s=0.02,
-        bad_s=120.0,
-    )
-
-
-def _liars_against_gains(plan: Plan) -> Plan:
-    """As many liars as the policy allows, who run down everything, and clear gains."""
-    tau_micro = plan.policy.tau_micro
-    return replace(
-        plan,
-        nodes=9,
-        policy=POLICIES[3],
-        noise_micro=tau_micro // 2,
-        effects_micro=(6 * tau_micro,) * 6,
-        events=(),
-        hostile=((1, "liar_down"), (2, "liar_down")),
-        loss=0.0,
-        latency_s=0.02,
-        bad_s=120.0,
-    )
-
-
-def _late_liars_against_gains(plan: Plan) -> Plan:
-    """As many liars as the policy allows, who wait for the merge of a gain that barely shows."""
-    tau_micro = plan.policy.tau_micro
-    return replace(
-        _liars_against_gains(plan),
-        nodes=6,
-        policy=POLICIES[2],
-        noise_micro=tau_micro,
-        effects_micro=(2 * tau_micro,) * 6,
-        hostile=((1, "late_liar"),),
-        bad_s=150.0,
-    )
-
-
-def _few_worthless(plan: Plan) -> Plan:
-    """Few ideas in a small swarm: work that never ends is seen without much of it."""
-    return replace(_only_worthless(plan), effects_micro=(0,) * 4, bad_s=60.0)
-
-
-def _many_gains(plan: Plan) -> Plan:
-    """Both sides of a partition find gains, so that one side's are left behind."""
-    tau_micro = plan.policy.tau_micro
-    return replace(
-        plan,
-        nodes=9,
-        policy=POLICIES[0],
-        noise_micro=tau_micro // 5,
-        effects_micro=(20 * tau_micro,) * 8,
-        events=(plans.Event(15.0, "partition", (0, 1, 2, 3), 80.0),),
-        hostile=(),
-        loss=0.0,
-        latency_s=0.1,
-        bad_s=95.0,
-    )
-
-
-def _with_an_equivocator(plan: Plan) -> Plan:
-    """Those who could show that it contradicts itself hear nothing of it until it has verified."""
-    return replace(
-        _many_gains(plan),
-        nodes=8,
-        hostile=((1, "equivocator"),),
-        events=(plans.Event(1.0, "partition", (0, 1, 2, 4, 6), 70.0),),
-        bad_s=150.0,
-    )
-
-
-def _with_a_garbler(plan: Plan) -> Plan:
-    return replace(plan, hostile=((1, "garbler"),), bad_s=120.0)
 
 
 def _first_merge_stands() -> Patches:
@@ -342,7 +256,7 @@ PLANTS: dict[str, Plant] = {
         "A contradiction voids its author's later evidence only",
         frozenset({"equal sets"}),
         _void_forgets_past,
-        _with_an_equivocator,
+        plant_shapes.with_an_equivocator,
     ),
     "acknowledge_before_write": Plant(
         "Records are acknowledged before the disk has them",
@@ -358,19 +272,19 @@ PLANTS: dict[str, Plant] = {
         "The verdict asks for evidence of 2 whatever alpha is",
         frozenset({"false merges"}),
         _low_threshold,
-        _only_worthless,
+        plant_shapes.only_worthless,
     ),
     "liars_trusted": Plant(
         "Evidence need not stand without the policy's number of liars",
         frozenset({"false merges", "false refusals"}),
         _liars_trusted,
-        _liars_against_gains,
+        plant_shapes.liars_against_gains,
     ),
     "signatures_ignored": Plant(
         "Liars who report after a merge take back what its verifiers signed",
         frozenset({"honest ancestor"}),
         _signatures_ignored,
-        _late_liars_against_gains,
+        plant_shapes.late_liars_against_gains,
     ),
     "no_takeover": Plant(
         "A verifier that is gone or late is waited for",
@@ -421,19 +335,19 @@ PLANTS: dict[str, Plant] = {
         "Pairs are run that would not be counted any more",
         frozenset({"quiet", "endless", "crash", "progress"}),
         _endless_pairs,
-        _few_worthless,
+        plant_shapes.few_worthless,
     ),
     "left_behind": Plant(
         "What the lineage left behind is never brought onto the head",
         frozenset({"verified lost"}),
         _left_behind,
-        _many_gains,
+        plant_shapes.many_gains,
     ),
     "trusting_decoder": Plant(
         "Malformed bytes raise something that nobody expects",
         frozenset({"crash"}),
         _trusting_decoder,
-        _with_a_garbler,
+        plant_shapes.with_a_garbler,
     ),
 }
 
