@@ -193,6 +193,10 @@ class Case:
             merge=self.merges[min(merges)],
         )
 
+    def has_trials_by(self, author: bytes) -> bool:
+        """Whether any trial of it by this author is here."""
+        return any(signer == author for _, signer, _ in self._trials)
+
     def has_pair(self, verifier: bytes, pair: int) -> bool:
         """Whether a verifier has given a pair, those before it or not."""
         return ("verify", verifier, pair) in self._trials

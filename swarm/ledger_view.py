@@ -241,8 +241,8 @@ class LedgerView:
     def has_trials_by(self, author: bytes) -> bool:
         """Whether any trial by this author is here."""
         return any(
-            isinstance(record.body, Trial) and record.author == author
-            for record in self._records.values()
+            self._cases[identity].has_trials_by(author)
+            for identity in self._cases_by_key.get(author, ())
         )
 
     def is_held(self, identity: bytes) -> bool:

@@ -95,6 +95,16 @@ def test_the_authors_trials_and_strangers_trials_never_count() -> None:
     assert ledger.hypothesis(hypothesis.id).verdict.verifiers == (DAVE.public,)
 
 
+def test_who_has_signed_a_trial_is_known_whatever_it_was_for() -> None:
+    swarm = Swarm()
+    hypothesis = swarm.hypothesis("a", ALICE)
+    ledger = swarm.ledger(*swarm.members(4), hypothesis, swarm.merge(hypothesis, DAVE, []))
+    admitted(ledger, swarm.trial(hypothesis, ALICE, 0, TAU, purpose="screen"))
+    admitted(ledger, swarm.trial(hypothesis, BOB, 0, TAU))
+    signed = [ledger.has_trials_by(each.public) for each in (ALICE, BOB, CAROL, DAVE)]
+    assert signed == [True, True, False, False]
+
+
 def test_a_gap_ends_what_counts() -> None:
     swarm = Swarm()
     hypothesis = swarm.hypothesis("a", ALICE)
