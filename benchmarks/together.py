@@ -68,9 +68,10 @@ class Counted:
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         """Run one job of a screening."""
-        del parent_bits
+        del parent_bits, yields
         self.other += 1
         if on_progress is not None:
             on_progress(Progress("train", 0.0))

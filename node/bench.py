@@ -8,6 +8,9 @@ A change is called too costly by comparison with the genesis script on this mach
 measured when the node started, and a machine that has become busy since makes every script dearer.
 So a pair that looks too costly has the genesis script measured again, beside the same load, and
 is judged by that.
+
+What is screened gives way to everything else on the machine; pairs and what they are judged by do
+not.
 """
 
 import hashlib
@@ -50,6 +53,7 @@ class RunsJobs(Protocol):
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         """Train, score and audit one job."""
 
@@ -174,7 +178,7 @@ class Bench:
             ),
         )
         return await self._runner.run(
-            few, on_progress=lambda progress: on_arm("child", _share(progress))
+            few, on_progress=lambda progress: on_arm("child", _share(progress)), yields=True
         )
 
     async def screen(
@@ -185,7 +189,7 @@ class Bench:
         Raises:
             NodeError: The parent does not run on this machine, so nothing can be said of the child.
         """
-        before = await self._parent(parent, seed, on_arm)
+        before = await self._parent(parent, seed, on_arm, yields=True)
         if before.status != "ok":
             raise NodeError(
                 f"the head's own script ended as {before.status} on this machine ({before.reason}),"
@@ -196,6 +200,7 @@ class Bench:
             self._make_job(child, seed),
             parent_bits=bits,
             on_progress=lambda progress: on_arm("child", _share(progress)),
+            yields=True,
         )
         self._remember(child, seed, after)
         return before, after
@@ -254,12 +259,15 @@ class Bench:
     def _costs(self, genesis: Outcome) -> Costs:
         return Costs.of(genesis, self._make_job("", 0).budget.kind)
 
-    async def _parent(self, script: str, seed: int, on_arm: OnArm) -> Outcome:
+    async def _parent(
+        self, script: str, seed: int, on_arm: OnArm, *, yields: bool = False
+    ) -> Outcome:
         key = _digest(script), seed
         if key not in self._known:
             outcome = await self._runner.run(
                 self._make_job(script, seed),
                 on_progress=lambda progress: on_arm("parent", _share(progress)),
+                yields=yields,
             )
             if outcome.status != "ok":
                 return outcome

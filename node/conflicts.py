@@ -21,8 +21,7 @@ Sides: TypeAlias = tuple[bytes, bytes, bytes]
 def sides(ledger: Ledger, item: HypothesisView) -> Sides | None:
     """What is to be merged to bring a hypothesis onto the head; None if it is to come nowhere."""
     planned = plan(ledger)
-    carried = {carried.id for carried in (*planned.large, *planned.rebases)}
-    if item.entry_id not in planned.siblings and item.id not in carried:
+    if item.entry_id not in planned.siblings and item.id not in {it.id for it in planned.rebases}:
         return None
     base = ledger.source_of(item.body.parents[0])
     return None if base is None else (base, ledger.head.source, item.body.source)

@@ -74,13 +74,12 @@ class MergeQueue:
         self._since_s = 0.0
         self._merges: dict[Group, MergeResult | None] = {}
         self._conflicts: dict[bytes, Experience] = {}
-        self._large: Group = ()
         self._bundle: Group = ()
 
     def has_work(self) -> bool:
         """Whether anything could be brought onto the head at all."""
         planned = plan(self._tools.ledger)
-        return bool(planned.siblings or planned.large or planned.rebases or planned.doubted)
+        return bool(planned.siblings or planned.rebases or planned.doubted)
 
     @property
     def conflicts(self) -> Sequence[Experience]:
@@ -108,11 +107,6 @@ class MergeQueue:
             if outcomes.get(group) == "open":
                 return await self._combination(group, view)
             outcomes[group] = await self._outcome_of(group, view, tried)
-        self._large = tuple(item.id for item in planned.large)
-        for item in planned.large:
-            rebased = await self._rebase(item, view, tried)
-            if isinstance(rebased, Carried):
-                return rebased
         carried, waiting = await self._next_of_bundle(view, tried)
         if carried is None and not waiting:
             # What has come since then is brought over when nobody is at the first bundle any more.
@@ -132,7 +126,6 @@ class MergeQueue:
             self._since_s = trio.current_time()
             self._merges.clear()
             self._conflicts.clear()
-            self._large = ()
             self._bundle = ()
 
     def _is_mine(self, item: HypothesisView) -> bool:
@@ -236,8 +229,8 @@ class MergeQueue:
 
     @property
     def reserved(self) -> frozenset[bytes]:
-        """Scripts of single changes that are brought over: nobody needs to try them."""
-        digests = {self._merge_digest((identity,)) for identity in (*self._large, *self._bundle)}
+        """Scripts of single changes that are brought over together: nobody needs to try them."""
+        digests = {self._merge_digest((identity,)) for identity in self._bundle}
         return frozenset(digest for digest in digests if digest is not None)
 
     def _merge_digest(self, group: Group) -> bytes | None:

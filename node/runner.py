@@ -70,10 +70,8 @@ class Runner:
         token_bytes: npt.NDArray[np.int64] | None = None,
         devices: tuple[pathlib.Path, ...] = (),
         files: Files | None = None,
-        pairs_first: bool = False,
     ) -> None:
         self.slots = slots
-        self._pairs_first = pairs_first
         self._files = files or files_for()
         self._sandbox = sandbox
         self._code = code
@@ -108,6 +106,7 @@ class Runner:
         *,
         parent_bits: scorer.Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         """Trains, scores and audits one job.
 
@@ -115,14 +114,15 @@ class Runner:
             job: what to run.
             parent_bits: bits of the parent on the same seed, from `bits_of`; aims the audit.
             on_progress: called, on the main thread, a few times a second.
+            yields: whether it gives way to what else runs on this machine.
 
         Raises:
             WorkerError: no worker can be started on this machine.
             SandboxError: the sandbox could not be started.
         """
         # Where seconds are the budget, giving way would be paid for with training.
-        yields = self._pairs_first and job.budget.kind != "seconds"
-        record = Record(nice=RESEARCH_NICE if yields else 0)
+        nice = RESEARCH_NICE if yields and job.budget.kind != "seconds" else 0
+        record = Record(nice)
         async with self._free:
             return await self._run(job, record, parent_bits, on_progress or (lambda _: None))
 
@@ -356,7 +356,6 @@ async def open_runner(
     random_seed: Callable[[], int] = lambda: secrets.randbits(63),
     devices: tuple[pathlib.Path, ...] = (),
     files: Files | None = None,
-    pairs_first: bool = False,
 ) -> AsyncIterator[Runner]:
     """Opens a runner and kills all of its workers at the end. Use it on the main thread.
 
@@ -368,7 +367,6 @@ async def open_runner(
         random_seed: seeds audits; must not be foreseeable by a script.
         devices: GPU devices that jobs may use, in GPU mode only.
         files: what jobs' files are made of; the best that the system has if left out.
-        pairs_first: whether single runs give way to pairs, here and in other programs.
 
     Raises:
         SandboxError: the worker's code cannot be copied.
@@ -385,7 +383,6 @@ async def open_runner(
         token_bytes=data.token_bytes,
         devices=devices,
         files=files,
-        pairs_first=pairs_first,
     )
     try:
         yield runner

@@ -292,7 +292,6 @@ class Node:
             data=data,
             stage_home=self._home.worker_code,
             slots=self._workers,
-            pairs_first=True,
             devices=device.files(),
         ) as runner:
             job = partial(task.job, genesis.tier, device=device.kind)

@@ -12,8 +12,8 @@ Two kinds of work, in this order:
 2. *Rebases*: other hypotheses whose parent is not the head, verified ones first, then those whose
    screening was promising and that nobody decided while their parent was the head. They come over
    together as well, as a *bundle*, since verifying five changes at once costs what verifying one
-   does; a bundle that fails is split in the same way. What is promising on the head itself goes
-   into the bundle too, if there are several (`swarm.patience`).
+   does; a bundle that fails is split in the same way. What is promising on the head itself, and too
+   small to be verified at once, goes into the bundle too, if there are several (`swarm.patience`).
 3. On a head that has been researched for a while, those that were parked on an older head, or that
    failed when they were brought over, one by one: gains are not additive, and what gave nothing on
    one head may on another.
@@ -36,7 +36,7 @@ from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 from swarm.lineage import Entry
 from swarm.memory import ExperienceStatus
-from swarm.patience import Research, is_large
+from swarm.patience import Research
 
 Group: TypeAlias = tuple[bytes, ...]
 """Entry ids of siblings that are combined with the head, or hypotheses that come over together."""
@@ -70,13 +70,11 @@ class Plan:
 
     Attributes:
         siblings: Verified entries beside the head's ancestry, the largest gain first.
-        large: Hypotheses to bring over one by one, the best first.
-        rebases: Smaller ones to bring over together, the best first.
+        rebases: Hypotheses to bring over together, the best first.
         doubted: Those to bring over one by one, and last.
     """
 
     siblings: Group
-    large: tuple[HypothesisView, ...]
     rebases: tuple[HypothesisView, ...]
     doubted: tuple[HypothesisView, ...]
 
@@ -113,11 +111,9 @@ def plan(ledger: Ledger) -> Plan:
     considered = rebases[:REBASES_MAX]
     failed = {rebased_from(item) for item in items if item.status in _NO_USE}
     doubted = [item for item in considered if item.status == "parked" or item.id in failed]
-    hopeful = [item for item in considered if item not in doubted]
     return Plan(
         siblings=tuple(entry.id for entry in siblings[: limits.PARENTS_MAX - 1]),
-        large=tuple(item for item in hopeful if _is_large(item, ledger)),
-        rebases=tuple(item for item in hopeful if not _is_large(item, ledger)),
+        rebases=tuple(item for item in considered if item not in doubted),
         doubted=tuple(doubted),
     )
 
@@ -138,18 +134,10 @@ def _is_worth_bringing(item: HypothesisView) -> bool:
     return item.holds or (item.status in {"stale", "parked"} and item.screening.promising)
 
 
-def _is_large(item: HypothesisView, ledger: Ledger) -> bool:
-    return is_large(_gain_micro(item), ledger.policy.tau_micro)
-
-
-def _gain_micro(item: HypothesisView) -> int | None:
-    """The best that is known of what it brought where it was measured."""
-    return item.standing.gain_micro if item.holds else item.screened_gain_micro
-
-
 def _promise(item: HypothesisView) -> tuple[int, int, bytes]:
     """Verified first, then by gain; what others' pairs spoke against comes last."""
-    return 2 * (item.status == "parked") + (not item.holds), -(_gain_micro(item) or 0), item.id
+    gain_micro = item.standing.gain_micro if item.holds else item.screened_gain_micro
+    return 2 * (item.status == "parked") + (not item.holds), -(gain_micro or 0), item.id
 
 
 def next_group(siblings: Group, outcomes: Mapping[Group, Outcome]) -> Group | None:

@@ -1,8 +1,8 @@
 """When a verification is worth its cost, and how many pairs it is likely to take. Pure scheduling.
 
 A verification costs five pairs however large a gain is, and many more when it is small. So a large
-gain is verified at once and by itself, and small ones wait for each other: what there is of them on
-a head by the time that researching it has cost as much is verified together (`swarm.merge_queue`).
+gain is verified at once, and small ones wait for each other: what there is of them on a head by the
+time that researching it has cost as much is verified together (`swarm.merge_queue`).
 
 No verdict depends on what is decided here.
 """
@@ -25,7 +25,7 @@ BEGUN_PAIRS: Final = 3
 """Pairs from which a hypothesis is begun."""
 
 LARGE_TAUS: Final = 10
-"""A gain of so many tau is verified at once, and alone."""
+"""A gain of so many tau is verified at once."""
 
 RESEARCH_TAUS: Final = 50
 """A gain of n tau waits until this many, divided by n, were screened on its head: ten for five tau,

@@ -70,6 +70,7 @@ class ArmsRunner(abc.ABC):
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         """Run one job."""
 
@@ -109,6 +110,7 @@ class FakeRunner(ArmsRunner):
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         self.runs += 1
         await trio.sleep(RUN_S)

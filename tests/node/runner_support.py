@@ -71,7 +71,7 @@ def job(source: str, *, seed: int = 1, budget: Budget = BUDGET, **limits: Any) -
 
 @contextlib.asynccontextmanager
 async def tiny_runner(
-    sandbox: Sandbox, directory: Path, *, slots: int = 1, pairs_first: bool = False
+    sandbox: Sandbox, directory: Path, *, slots: int = 1
 ) -> AsyncIterator[Runner]:
     """Opens a runner on the tiny task's data."""
     files = tiny_data(directory)
@@ -81,7 +81,6 @@ async def tiny_runner(
         stage_home=directory / "stage",
         slots=slots,
         random_seed=lambda: 4,
-        pairs_first=pairs_first,
     ) as runner:
         yield runner
 

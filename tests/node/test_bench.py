@@ -32,11 +32,13 @@ class LoadedRunner(ArmsRunner):
     Attributes:
         load: how many times longer everything takes.
         ran: the scripts that were run, with their seeds.
+        yielded: those of them that gave way to others.
     """
 
     def __init__(self) -> None:
         self.load = 1
         self.ran: list[tuple[str, int]] = []
+        self.yielded: list[str] = []
 
     async def run(
         self,
@@ -44,8 +46,11 @@ class LoadedRunner(ArmsRunner):
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         self.ran.append((job.script, job.seed))
+        if yields:
+            self.yielded.append(job.script)
         if job.script == "broken":
             return Outcome("crashed", reason="no such number")
         time_ms = (4_000 if job.script == "slow" else 1_000) * self.load
@@ -134,6 +139,17 @@ async def test_nothing_that_a_run_printed_is_in_its_trial() -> None:
     assert trial.child.status == "crashed"
     assert b"alert" not in envelope
     assert b"\x1b[2J" not in envelope
+
+
+async def test_what_is_screened_gives_way_and_what_a_pair_is_judged_by_does_not() -> None:
+    runner = LoadedRunner()
+    bench = await _measured(runner)
+    await _cost(bench, "slow")
+    assert "genesis" in dict(runner.ran), "it was measured again"
+    assert runner.yielded == []
+    await bench.screen("head", "child", 1, lambda _arm, _share: None)
+    await bench.smoke("rough", lambda _arm, _share: None)
+    assert runner.yielded == ["head", "child", "rough"]
 
 
 async def test_a_machine_that_cannot_run_the_head_says_nothing_of_a_change_to_it() -> None:

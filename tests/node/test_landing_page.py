@@ -39,6 +39,7 @@ class JudgingRunner(ArmsRunner):
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         await trio.sleep(RUN_S)
         try:

@@ -24,9 +24,6 @@ from tests.virtual_time import virtually
 from trainer.job import Outcome
 
 SMALL = BIG // 3
-FEW = 80_000
-"""Too little to be brought over alone."""
-FEWER = 40_000
 
 
 def extra(name: str, gain_micro: int, base: str = GENESIS_SCRIPT) -> str:
@@ -120,7 +117,7 @@ def test_promising_ideas_come_over_together(tmp_path: Path) -> None:
             await three_ideas(nodes)
             await until(lambda: all_at(nodes, 2))
             ledger = nodes[3].intake.ledger
-            expected = {"GAIN": 0, "GAIN_A": FEW, "GAIN_B": BIG, "GAIN_C": FEWER}
+            expected = {"GAIN": 0, "GAIN_A": SMALL, "GAIN_B": BIG, "GAIN_C": SMALL // 2}
             assert gains_of(nodes[3], ledger.head) == expected
             assert ledger.head.title == "Together: small + other"
             await trio.sleep(200)
@@ -149,8 +146,8 @@ async def three_ideas(nodes: list[FakeNode]) -> None:
     for node in nodes:
         node.researcher.rest("test", "not yet")
     await until(lambda: all(node.activity.workers[0].state == "paused" for node in nodes))
-    await put(nodes[1], "small", extra("A", FEW), FEW)
-    await put(nodes[1], "other", extra("C", FEWER), FEWER)
+    await put(nodes[1], "small", extra("A", SMALL), SMALL)
+    await put(nodes[1], "other", extra("C", SMALL // 2), SMALL // 2)
     big = await put(nodes[0], "big", extra("B", BIG), BIG)
     await verify(nodes[2:], big, BIG)
     await until(lambda: all_at(nodes, 1))

@@ -30,19 +30,19 @@ WAITING = HEAD + SAY.format(waits=True)
 AT_ONCE = HEAD + SAY.format(waits="time.sleep(0.5)")
 
 
-async def test_single_runs_give_way_to_pairs(tmp_path: Path) -> None:
-    async with tiny_runner(select_sandbox(), tmp_path, pairs_first=True) as runner:
-        single = await runner.run(job(WAITING))
+async def test_what_is_told_to_gives_way_and_nothing_else(tmp_path: Path) -> None:
+    async with tiny_runner(select_sandbox(), tmp_path) as runner:
+        first = await runner.run(job(WAITING), yields=True)
         pair = await runner.pair(job(AT_ONCE), job(AT_ONCE, seed=2))
-        again = await runner.run(job(WAITING))
-    assert f"NICE {RESEARCH_NICE}" in single.log_tail, single
+        again = await runner.run(job(WAITING), yields=True)
+    assert f"NICE {RESEARCH_NICE}" in first.log_tail, first
     assert ["NICE 0" in arm.log_tail for arm in pair] == [True, True]
     assert f"NICE {RESEARCH_NICE}" in again.log_tail
 
 
 async def test_a_budget_of_seconds_is_not_spent_on_giving_way(tmp_path: Path) -> None:
-    async with tiny_runner(select_sandbox(), tmp_path, pairs_first=True) as runner:
-        timed = await runner.run(job(AT_ONCE, budget=Budget("seconds", 1)))
+    async with tiny_runner(select_sandbox(), tmp_path) as runner:
+        timed = await runner.run(job(AT_ONCE, budget=Budget("seconds", 1)), yields=True)
     assert "NICE 0" in timed.log_tail, timed
 
 

@@ -61,6 +61,7 @@ class FakeRunner:
         *,
         parent_bits: Bits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        yields: bool = False,
     ) -> Outcome:
         await trio.lowlevel.checkpoint()
         if len(self.jobs) == self.stop_after:

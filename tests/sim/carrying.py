@@ -78,9 +78,6 @@ class Carrier:
                 parents = (self._head, *group)
                 return Idea(parents, source, title[:100], combination_change(group))
             outcomes[group] = self._outcome(items, tried)
-        for item in planned.large:
-            if self._outcome([item], tried) == "open":
-                return self._brought([item])
         idea = self._next_of_bundle(tried)
         if idea is None:
             self._bundle = self._compatible(planned.rebases)

@@ -29,7 +29,7 @@ def titles(ledger: Ledger) -> tuple[list[str], list[str]]:
     made = plan(ledger)
     return (
         [ledger.entries[identity].title for identity in made.siblings],
-        [item.body.title for item in (*made.large, *made.rebases)],
+        [item.body.title for item in made.rebases],
     )
 
 
@@ -171,17 +171,6 @@ def test_what_is_small_on_the_head_goes_into_the_bundle_when_it_is_time() -> Non
     assert titles(ledger("four", "five", *failed, "large")) == ([], ["five", "four"])
     assert titles(ledger("four", "five", *failed, "large", begun="five")) == ([], [])
     assert titles(ledger("five", *failed, "large", "d", "e")) == ([], [])
-
-
-def test_what_was_large_on_an_older_head_comes_over_alone() -> None:
-    swarm = Swarm()
-    records = swarm.members(4)
-    for name, gain in (("small", 9 * TAU), ("large", 10 * TAU), ("larger", 11 * TAU)):
-        hypothesis = swarm.hypothesis(name, key(1))
-        records += [hypothesis, swarm.trial(hypothesis, key(1), 0, gain, purpose="screen")]
-    made = plan(swarm.ledger(*records, *swarm.merged("h", key(4), VERIFIERS, steady(12 * TAU, 8))))
-    assert [item.body.title for item in made.large] == ["larger", "large"]
-    assert [item.body.title for item in made.rebases] == ["small"]
 
 
 def test_labels_that_name_each_other_end_nothing() -> None:
