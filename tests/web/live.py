@@ -1,13 +1,13 @@
 """A served leaderboard that a browser test can change, stop and start again."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from node.web.service import Leaderboard, WebConfig
 from tests.node.web.scenes import Scene, make_scene
@@ -35,6 +35,40 @@ def violations(page: Page) -> list[str]:
         for found in result["violations"]
         for node in found["nodes"]
     ]
+
+
+def show_merges(page: Page, live: "LiveScene", merges: Sequence[tuple[str, float]]) -> None:
+    """Have the page see a past of merges alone: each has a title and a value."""
+    root = live.scene.ledger.root.id.hex()
+
+    def name(step: int, kind: str) -> str:
+        return f"{kind}{step:063x}" if step else root
+
+    def tell(route: Route) -> None:
+        answer = route.fetch().json()
+        if "rows" in answer:
+            first = dict(zip(answer["columns"], answer["rows"][0], strict=True))
+            rows = [
+                {**first, "id": name(step, "a"), "entry": name(step, "e"), "status": "merged",
+                 "title": title, "val_bpb": value, "gain": 0.01,
+                 "created_ms": first["created_ms"] + step, "merged_ms": first["created_ms"] + step}
+                for step, (title, value) in enumerate(merges, 1)
+            ]  # fmt: skip
+            answer["rows"] = [[row[column] for column in answer["columns"]] for row in rows]
+        else:
+            first = next(entry for entry in answer["entries"] if entry["id"] == root)
+            at_ms = next(live.scene.ledger.hypotheses()).created_ms
+            answer["entries"] = [first] + [
+                {**first, "id": name(step, "e"), "hypothesis": name(step, "a"), "depth": step,
+                 "title": title, "parents": [name(step - 1, "e")], "val_bpb": value,
+                 "merged_ms": at_ms + step}
+                for step, (title, value) in enumerate(merges, 1)
+            ]  # fmt: skip
+        route.fulfill(json=answer)
+
+    page.route("**/api/v1/points", tell)
+    page.route("**/api/v1/lineage", tell)
+    page.route("**/api/v1/events*", lambda _route: None)
 
 
 class LiveScene:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.web.conftest import Visitor
-from tests.web.live import LiveScene
+from tests.web.live import LiveScene, show_merges
 
 
 def test_pointing_at_the_chart_tells_and_clicking_opens(visitor: Visitor, live: LiveScene) -> None:
@@ -72,37 +72,10 @@ def test_the_chart_zooms_changes_its_axis_and_hides_groups(
 
 def test_crowded_merges_stay_visible(visitor: Visitor, live: LiveScene) -> None:
     """Hundreds of merges on a phone: their rims must not wipe out each other and the line."""
-    merges = 400
-    steps = range(1, merges + 1)
-    root = live.scene.ledger.root.id.hex()
-
-    def name(step: int, kind: str) -> str:
-        return f"{kind}{step:063x}" if step else root
-
-    def crowd(route: Route) -> None:
-        answer = route.fetch().json()
-        if "rows" in answer:
-            row = dict(zip(answer["columns"], answer["rows"][0], strict=True))
-            rows = [
-                {**row, "id": name(step, "a"), "entry": name(step, "e"), "status": "merged",
-                 "val_bpb": 3.5 - step / merges, "gain": 0.01,
-                 "created_ms": row["created_ms"] + step, "merged_ms": row["created_ms"] + step}
-                for step in steps
-            ]  # fmt: skip
-            answer["rows"] = [[row[column] for column in answer["columns"]] for row in rows]
-        else:
-            first = next(entry for entry in answer["entries"] if entry["id"] == root)
-            answer["entries"] = [first] + [
-                {**first, "id": name(step, "e"), "hypothesis": name(step, "a"), "depth": step,
-                 "parents": [name(step - 1, "e")], "val_bpb": 3.5 - step / merges}
-                for step in steps
-            ]  # fmt: skip
-        route.fulfill(json=answer)
-
     page = visitor.begin(width=390)
-    page.route("**/api/v1/points", crowd)
-    page.route("**/api/v1/lineage", crowd)
+    show_merges(page, live, [("Muon", 3.5 - step / 400) for step in range(400)])
     visitor.show(page, live.url)
+    expect(page.locator("#tree li.lit")).to_have_count(401)
     coloured = page.evaluate(
         """() => {
           const canvas = document.querySelector("#chart canvas");

@@ -15,6 +15,11 @@ export const INCREMENTS = {
   compute: [...FINE, ...ROUND.map((hours) => hours * HOUR)],
 };
 
+/** Digits after the point that tell values apart which lie `step` apart. */
+export function digitsFor(step) {
+  return Math.min(6, Math.max(2, Math.ceil(-Math.log10(step) - 1e-9)));
+}
+
 /** What a tick says, where ticks lie `step` apart. */
 export function tickText(mode, tick, step) {
   if (mode === "order") return count(tick);

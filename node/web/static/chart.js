@@ -2,7 +2,7 @@
 // uPlot owns axes, zoom and cursor; the marks are drawn here, because they differ by outcome.
 
 import uPlot from "./vendor/uPlot.js";
-import { INCREMENTS, tickText } from "./axis.js";
+import { INCREMENTS, digitsFor, tickText } from "./axis.js";
 import { drawLabels } from "./labels.js";
 import { byId, h, put, say, segments } from "./dom.js";
 import { clock, count, gainAndHalf, inert, short, statusWord, told, value } from "./text.js";
@@ -33,6 +33,7 @@ export class Chart {
     this.steps = [];
     this.chosen = -1;
     this.colours = {};
+    this.deviation = null;
     this.plot = null;
     this.zoomed = false;
     segments(byId("x-mode"), MODES, (mode) => { this.mode = mode; this.reset(); })("order");
@@ -44,6 +45,10 @@ export class Chart {
 
   update(changed) {
     if (changed.has("rows") || changed.has("entries")) this.redraw();
+    else if (changed.has("live") && this.store.state.seed_deviation !== this.deviation) {
+      this.noteBand();
+      this.plot?.redraw(false);
+    }
   }
 
   age() {}
@@ -115,6 +120,7 @@ export class Chart {
   redraw() {
     this.layOut();
     this.legend();
+    this.noteBand();
     if (!this.plot) this.create();
     if (!this.plot) return;
     const xs = [0, ...this.points.map((point) => point.x).sort((a, b) => a - b), this.end];
@@ -160,7 +166,7 @@ export class Chart {
       padding: [14, 12, 0, 0],
       axes: [
         { ...axis, grid: { show: false }, size: 34, space: 64, incrs: () => INCREMENTS[this.mode], values: (_, ticks, axis, space, step) => ticks.map((tick) => tickText(this.mode, tick, step)) },
-        { ...axis, size: narrow ? 44 : 56, values: (_, ticks) => ticks.map((tick) => (Math.abs(ticks[0] - ticks[1]) < 0.05 ? value(tick, 3) : value(tick, 2))) },
+        { ...axis, size: narrow ? 44 : 56, values: (_, ticks, axis, space, step) => ticks.map((tick) => value(tick, digitsFor(step))) },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       hooks: {
@@ -229,9 +235,8 @@ export class Chart {
   }
 
   drawBand(ctx, px, py) {
-    const deviation = this.store.state?.seed_deviation;
-    if (!deviation || !this.steps.length) return;
-    const { steps } = this;
+    const { steps, deviation } = this;
+    if (!deviation || !steps.length) return;
     ctx.beginPath();
     this.stepPath(ctx, px, py, deviation);
     ctx.lineTo(px(this.end * 1.03), py(steps[steps.length - 1].y - deviation));
@@ -315,6 +320,14 @@ export class Chart {
       type: "button", class: "legend-item", "data-status": group, "aria-pressed": String(!this.hidden.has(group)),
       on: { click: () => this.toggle(group) },
     }, h("span", { class: "mark", "data-status": group, "aria-hidden": "true" }), told(label), h("span", { class: "quiet" }, count(totals[group])))));
+  }
+
+  /** Takes the band's height, and says what it is. */
+  noteBand() {
+    this.deviation = this.store.state?.seed_deviation ?? null;
+    const box = byId("band-note");
+    box.hidden = !this.deviation;
+    say(box, this.deviation ? `Band: ± ${value(this.deviation)}, one run’s standard deviation over seeds.` : "");
   }
 
   toggle(group) {

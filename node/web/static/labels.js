@@ -1,6 +1,6 @@
 // Names of merges beside their points: as long as there is room for, never across the line or each other.
 
-import { inert } from "./text.js";
+import { inert, start } from "./text.js";
 
 const LENGTHS = [48, 34, 22];
 const MOST = 40;
@@ -35,7 +35,7 @@ export function drawLabels(ctx, points, { bbox, scale, avoid, ways, below, colou
     const lengths = narrow ? LENGTHS.slice(-1) : LENGTHS;
     const passes = marks.length ? [true, false] : [false];
     for (const [length, strict] of passes.flatMap((strict) => lengths.map((length) => [length, strict]))) {
-      const text = title.length > length ? `${title.slice(0, length - 1)}…` : title;
+      const text = title.length > length ? `${start(title, length - 1)}…` : title;
       const width = ctx.measureText(text).width;
       const spot = spots(point, width, height, scale, below)
         .find(([x, y]) => free(x, y, width) && (!strict || clear(x, y, width)));

@@ -1,6 +1,8 @@
 // Numbers, times and peers' text as people read them.
 
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+// Accents upon accents grow over the lines around them; no script needs more than these on a letter.
+const PILED = /(\p{M}{4})\p{M}+/gu;
 
 const STATUS_WORDS = {
   merged: "merged", verified: "verified", refuted: "refuted", parked: "parked",
@@ -24,12 +26,17 @@ export function statusWord(row) {
   return row.self_verified ? told("self-verified") : STATUS_WORDS[row.status] ?? row.status;
 }
 
-/** A peer's text with characters that could hide or reorder it made visible, cut at `limit`. */
+/** The start of a text, whose last character is whole. */
+export function start(text, length) {
+  return text.slice(0, length).replace(/[\ud800-\udbff]$/, "");
+}
+
+/** A peer's text with characters that could hide, reorder or bury it made visible, cut at `limit`. */
 export function inert(text, limit = 400) {
   const whole = String(text);
-  const cut = whole.length > limit ? `${whole.slice(0, limit)}… (${whole.length - limit} more characters)` : whole;
+  const cut = whole.length > limit ? `${start(whole, limit)}… (${whole.length - limit} more characters)` : whole;
   return cut.replace(HIDDEN, (character) =>
-    `‹U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
+    `‹U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`).replace(PILED, "$1‹…›");
 }
 
 /** The start of an id. */
