@@ -98,7 +98,7 @@ class Agency:
         proposer: Who is asked; None for a node that only verifies.
         mode: `claude`, `offline` or `none`.
         model: The language model's name; empty without one.
-        book: What it has cost; None without one.
+        book: What a model has cost here; None when none was ever asked.
         config: The limits; None without one.
         search: The offline search, alone or in Claude's place.
     """
@@ -204,11 +204,13 @@ def make_agency(
         UsageError: Claude is wanted, and there is no key or no price.
     """
     check_agent(config, key)
+    # What a model has cost here before is still told when none is asked any more.
+    book = open_book(config, home) if home.agent_usage.exists() else None
     if config.agent == "none":
-        return Agency(None, "none")
+        return Agency(None, "none", book=book, config=config)
     search = SteadySearch(OfflineProposer(), tell)
     if key is None or config.agent == "offline":
-        return Agency(search, "offline", search=search)
+        return Agency(search, "offline", book=book, config=config, search=search)
     claude = make_claude(config, home, key, facts)
     both = FallbackProposer(claude, search, tell, now_s)
     model = config.agent_model or DEFAULT_MODEL

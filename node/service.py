@@ -91,7 +91,7 @@ class Node:
         self._activity = Activity(describe_device(), [Work("starting")] * self._workers)
         self._api_key = take_api_key(os.environ)
         check_agent(config, self._api_key)
-        self._agency = Agency(None, "not chosen yet")
+        self._agency = Agency(None, "none" if config.role == "observer" else "not chosen yet")
         self._costs = HypothesisCosts(home.agent_costs)
         self._steering = Steering(
             self._activity,

@@ -244,6 +244,7 @@ class Board:
                 "cpu_s": round(sum(item.cpu_ms for item in self.facts.values()) / 1000),
                 "trials": sum(item.trials for item in self.facts.values()),
             },
+            "agent": "" if running is None else running.agent.get("mode", ""),
             "cost": None if running is None else rows.cost_row(running.agent),
             "records": len(ledger),
             "members": len(ledger.members),

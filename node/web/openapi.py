@@ -90,9 +90,12 @@ def _swarm_paths() -> dict[str, Any]:
     """What tells of the swarm as a whole."""
     return {
         "/api/v1/state": _get(
-            "The swarm, its head, counts, peers and agents.",
+            "The swarm, its head, counts, peers and agents. `agent` and `cost` are this node's own:"
+            " who proposes on it, and what its language model has cost. Others' is unknown.",
             _object(
                 **_CURSOR,
+                agent={"type": "string"},
+                cost={"type": ["object", "null"]},
                 swarm={"type": "object"},
                 head={"type": "object"},
                 counts={"type": "object"},

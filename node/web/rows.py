@@ -201,7 +201,7 @@ def _merged_half_widths(ledger: Ledger) -> dict[str, float]:
 
 
 def cost_row(agent: Mapping[str, Any]) -> Row | None:
-    """What this node's language model has cost, from its agent's status; None without one.
+    """What this node's language model has cost, from its agent's status; None when that is unknown.
 
     No record carries money, so of other nodes nothing is known.
     """

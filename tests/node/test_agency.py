@@ -2,6 +2,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -83,6 +84,22 @@ def test_the_status_shows_costs_and_a_damaged_book(tmp_path: Path) -> None:
     assert KEY.reveal() not in str(shown)
     Home(tmp_path).agent_usage.write_text("{")
     assert "damaged" in made.status()["trouble"]
+
+
+@pytest.mark.parametrize("agent", ["none", "offline"])
+def test_what_a_model_cost_before_is_still_told_when_none_is_asked(
+    tmp_path: Path, agent: str
+) -> None:
+    def status(config: Config) -> dict[str, Any]:
+        made = make_agency(
+            config, Home(tmp_path), None, FACTS, tell=lambda _text: None, now_s=lambda: 0.0
+        )
+        return made.status()
+
+    config = Config(agent=agent)
+    assert "usd" not in status(config), "nothing was ever spent here"
+    open_book(config, Home(tmp_path)).reserve(1_000, 250_000)
+    assert (status(config)["mode"], status(config)["usd"]) == (agent, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,28 @@ def test_the_tiles_say_what_was_spent(visitor: Visitor, live: LiveScene) -> None
     page = visitor.open(live.url)
     tiles = page.locator("#tiles .tile")
     expect(tiles.locator("dt")).to_have_text(
-        ["Baseline", "Hypotheses", "Merged", "Refuted", "Crashed", "Peers", "Compute", "Cost"]
-    )
-    expect(tiles.last).to_contain_text("no paid model here")
+        ["Baseline", "Hypotheses", "Merged", "Refuted", "Crashed", "Peers", "Compute",
+         "Node’s cost"]
+    )  # fmt: skip
+    expect(tiles.last).to_have_attribute("title", re.compile("the node that serves this page"))
+    expect(tiles.last).to_contain_text("no paid model here; others’ unknown")
+
+    def choose(mode: str) -> None:
+        live.change(lambda scene: scene.agent.update(mode=mode))
+
+    choose("not chosen yet")
+    expect(tiles.last).to_contain_text("–not known yet")
+    choose("none")
+    expect(tiles.last).to_contain_text("–no agent here; others’ unknown")
+    choose("claude")
+    expect(tiles.last).to_contain_text("–its book cannot be read")
 
     def spend(scene: Scene) -> None:
         scene.agent |= {"mode": "claude", "model": "m", "usd": 12.345, "usd_today": 0.5}
 
     live.change(spend)
     expect(tiles.last).to_contain_text("$12.35")
-    expect(tiles.last).to_contain_text("$0.50 today")
+    expect(tiles.last).to_contain_text("$0.50 today here; others’ unknown")
 
 
 def test_what_happens_is_told_step_by_step(visitor: Visitor, live: LiveScene) -> None:

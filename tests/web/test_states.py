@@ -1,6 +1,7 @@
 """The page when not all is well: a new swarm, a node that is behind, silent or gone, a copy."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,11 @@ def test_a_copy_opens_from_disk(visitor: Visitor, tmp_path: Path) -> None:
     merge_one(scene)
     merge_one(scene)
     scene.settle()
+    scene.board.source = replace(scene.board.source, running=lambda: None)
     copy, *_ = write_copy(tmp_path / "copy", scene.site)
     page = visitor.open(copy.as_uri())
     expect(page.locator("#link-text")).to_contain_text("copy of")
+    expect(page.locator("#tiles .tile").last).to_contain_text("not told in a copy")
     page.locator("#tree li.lit a").first.click()
     expect(page.locator("#detail .diff .added").first).to_be_visible()
     family = page.evaluate("document.fonts.check('15px Inter')")

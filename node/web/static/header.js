@@ -4,6 +4,8 @@ import { byId, h, put, say } from "./dom.js";
 import { ago, clock, count, dollars, gain, inert, moment, nameVerdicts, short, spent, told, value } from "./text.js";
 
 const LINK_WORDS = { connecting: "connecting", live: "live", behind: "catching up", cut: "cut off", copy: "copy" };
+const COST_TITLE = "What the language model of the node that serves this page has cost. No record carries money, so what other nodes have spent is not known here.";
+const COST_WORDS = { none: "no agent here; others’ unknown", offline: "no paid model here; others’ unknown", claude: "its book cannot be read" };
 
 export class Header {
   constructor(store) {
@@ -60,14 +62,14 @@ export class Header {
       ["Crashed", count(counts.crashed), `of ${count(compute.trials)} trials`, "crashed"],
       ["Peers", count(alive), `${count(state.members)} members`],
       ["Compute", spent(compute.cpu_s), head.depth ? `${spent(compute.cpu_s / head.depth)} a merge` : "of CPU time"],
-      ["Cost", cost ? dollars(cost.usd) : "–", cost ? `this node, ${dollars(cost.usd_today)} today` : "no paid model here"],
+      ["Node’s cost", cost ? dollars(cost.usd) : "–", moneyNote(state), "", COST_TITLE],
     ]);
   }
 
   tile(tiles) {
     const list = byId("tiles");
     if (list.children.length !== tiles.length) {
-      put(list, tiles.map(([, , , tone]) => h("div", { class: "tile", "data-tone": tone ?? "" },
+      put(list, tiles.map(([, , , tone, title]) => h("div", { class: "tile", "data-tone": tone ?? "", title },
         h("dt"), h("dd", { class: "tile-value" }), h("dd", { class: "tile-note" }))));
     }
     tiles.forEach(([label, number, note], index) => {
@@ -120,4 +122,10 @@ export class Header {
     say(box, notice);
     box.hidden = !notice;
   }
+}
+
+/** Whose money it is, and what is known of it. */
+function moneyNote({ agent, cost }) {
+  if (cost) return `${dollars(cost.usd_today)} today here; others’ unknown`;
+  return COST_WORDS[agent] ?? (agent ? "not known yet" : "not told in a copy");
 }

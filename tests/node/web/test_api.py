@@ -89,7 +89,8 @@ async def test_agents_gains_have_intervals_that_add_in_quadrature(scene: Scene) 
 async def test_money_is_told_where_this_node_knows_it(tmp_path: Path) -> None:
     scene = make_scene(tmp_path / "blobs", hypotheses=3)
     scene.settle()
-    assert (await ask(scene, "/api/v1/state"))["cost"] is None
+    state = await ask(scene, "/api/v1/state")
+    assert (state["agent"], state["cost"]) == ("offline", None)
     assert b"agent_cost_usd" not in (await get(scene, "/metrics")).body
     scene.agent = {"mode": "claude", "model": "m", "usd": 3.5, "usd_today": 0.25, "trouble": ""}
     assert (await ask(scene, "/api/v1/state"))["cost"] == {
