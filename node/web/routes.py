@@ -95,9 +95,8 @@ class Site:
                 text = prometheus(self.board.state())
                 return Response(200, "text/plain; version=0.0.4; charset=utf-8", text.encode())
             case ["results.tsv"]:
-                rows = self.board.ordered()
                 media = "text/tab-separated-values; charset=utf-8"
-                return await self._kept_answer(request, media, lambda: results_tsv(rows))
+                return await self._kept_answer(request, media, self._tell_results)
             case ["api", "v1", *rest]:
                 return await self._api(request, rest)
             case _:
@@ -111,16 +110,14 @@ class Site:
                 state = self.state()
                 return await self._packed(request, _JSON, lambda: _dump(state))
             case ["points"]:
-                points = self.points()
-                return await self._kept_answer(request, _JSON, lambda: _dump(points))
+                return await self._kept_answer(request, _JSON, self._tell_points)
             case ["hypotheses"]:
                 page = self._hypotheses(request.query)
                 return await self._packed(request, _JSON, lambda: _dump(page))
             case ["hypotheses", identity] if _is_id(identity):
                 return _json_or_unknown(self.board.detail(identity))
             case ["lineage"]:
-                lineage = self.lineage()
-                return await self._kept_answer(request, _JSON, lambda: _dump(lineage))
+                return await self._kept_answer(request, _JSON, self._tell_lineage)
             case ["entries", identity, "diff"] if _is_id(identity):
                 compare = self.board.diff(identity)
                 return _json_or_unknown(
@@ -139,16 +136,26 @@ class Site:
 
     def points(self) -> dict[str, Any]:
         """The answer of `/api/v1/points`: every hypothesis, by columns."""
-        return self._stamped(
-            {
-                "columns": POINT_COLUMNS,
-                "rows": [[row[name] for name in POINT_COLUMNS] for row in self.board.ordered()],
-            }
-        )
+        return _by_columns(self._stamped({}), self.board.ordered())
 
     def lineage(self) -> dict[str, Any]:
         """The answer of `/api/v1/lineage`."""
         return self._stamped({"entries": self.board.lineage()})
+
+    # Each looks at the board at once, and returns what writes it down: that takes a while, and the
+    # rows are never changed in place, so another thread may do it.
+
+    def _tell_points(self) -> Callable[[], str]:
+        stamp, rows = self._stamped({}), self.board.ordered()
+        return lambda: _dump(_by_columns(stamp, rows))
+
+    def _tell_lineage(self) -> Callable[[], str]:
+        lineage = self.lineage()
+        return lambda: _dump(lineage)
+
+    def _tell_results(self) -> Callable[[], str]:
+        rows = self.board.ordered()
+        return lambda: results_tsv(rows)
 
     def _stamped(self, value: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -230,15 +237,14 @@ class Site:
     # -- packing --------------------------------------------------------------------------------
 
     async def _kept_answer(
-        self, request: Request, content_type: str, make: Callable[[], str]
+        self, request: Request, content_type: str, tell: Callable[[], Callable[[], str]]
     ) -> Response:
-        """Answer with text that depends on the board's revision alone."""
+        """Answer with text that depends on the board's revision alone; `tell` as above."""
         small = _accepts_gzip(request)
         key = (request.path, self.board.revision, small)
         body = self._kept.get(key)
         if body is None:
-            # The rows are never changed in place, so another thread may read them.
-            body = await trio.to_thread.run_sync(_pack, make, small)
+            body = await trio.to_thread.run_sync(_pack, tell(), small)
             self._kept[key] = body
             while len(self._kept) > _KEPT_ANSWERS:
                 self._kept.popitem(last=False)
@@ -286,6 +292,11 @@ def _is_id(text: str) -> bool:
 
 def _reset_frame(cursor: str) -> bytes:
     return f"event: reset\ndata: {cursor}\n\n".encode()
+
+
+def _by_columns(stamp: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    cells = [[row[name] for name in POINT_COLUMNS] for row in rows]
+    return {**stamp, "columns": POINT_COLUMNS, "rows": cells}
 
 
 def _dump(value: Any) -> str:

@@ -85,6 +85,9 @@ def test_what_happens_is_told_step_by_step(visitor: Visitor, live: LiveScene) ->
 def test_a_merge_shows_within_two_seconds(visitor: Visitor, live: LiveScene) -> None:
     page = visitor.open(live.url)
     expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    link = page.locator("#tree li.lit a").nth(3)
+    address = link.get_attribute("href")
+    link.focus()
     live.change(merge_one)
     began = time.monotonic()
     expect(page.locator("#head-value")).to_have_text(head_value(live), timeout=LIMIT_MS)
@@ -92,6 +95,7 @@ def test_a_merge_shows_within_two_seconds(visitor: Visitor, live: LiveScene) -> 
     expect(page.locator("#feed li").first).to_contain_text("merged")
     expect(page.locator("#tree li.lit")).to_have_count(live.scene.ledger.head.depth + 1)
     assert took_s < MERGE_LIMIT_S
+    assert page.evaluate("document.activeElement.getAttribute('href')") == address
 
 
 def test_every_table_has_what_one_looks_for(visitor: Visitor, live: LiveScene) -> None:

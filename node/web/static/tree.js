@@ -8,12 +8,16 @@ const ROW = 62;
 const LANE = 20;
 const LEFT = 16;
 const LANES_MAX = 6;
+const AT_ONCE = 60;
 const STRIP = ["merged", "verified", "claimed", "undecided", "stale", "refuted", "parked", "crashed", "screened_out", "proposed"];
 
 export class Tree {
   constructor(store) {
     this.store = store;
     this.box = byId("tree");
+    this.list = h("ol", { class: "tree-rows" });
+    this.made = new Map();
+    this.later = 0;
   }
 
   update(changed) {
@@ -45,14 +49,42 @@ export class Tree {
       if (entry === head) graph.append(svg("circle", { class: "tree-halo", cx: x, cy: y, r: 11 }));
       graph.append(svg("circle", { class: entry.on_path ? "tree-node lit" : "tree-node", cx: x, cy: y, r: 5.5 }));
     }
-    const list = h("ol", { class: "tree-rows", vars: { "--indent": `${width}px` } },
-      entries.map((entry) => this.row(entry, entry === head, tried.get(entry.id))));
-    const scroll = this.box.scrollTop;
-    put(this.box, h("div", { class: "tree-canvas" }, graph, list));
-    this.box.scrollTop = scroll;
+    this.list.style.setProperty("--indent", `${width}px`);
+    const { scrollTop } = this.box;
+    const focused = this.box.contains(document.activeElement) ? document.activeElement : null;
+    put(this.box, h("div", { class: "tree-canvas" }, graph, this.list));
+    this.fill(entries.map((entry) => [entry, entry === head, tried.get(entry.id)]));
+    if (focused?.isConnected) focused.focus({ preventScroll: true });
+    if (scrollTop) this.box.scrollTop = scrollTop;
     const side = entries.filter((entry) => !entry.on_path).length;
     const merges = entries.length - side - 1;
     say(byId("tree-note"), `${merges} ${merges === 1 ? "merge" : "merges"}${side ? ` · ${side} beside the path` : ""}`);
+  }
+
+  /** Shows a row for each entry, as it was made before or a new one; of many new ones a few at a time. */
+  fill(wanted) {
+    clearTimeout(this.later);
+    const before = this.made;
+    this.made = new Map();
+    this.list.replaceChildren();
+    const more = (from) => {
+      const items = [];
+      let at = from;
+      for (let room = AT_ONCE; at < wanted.length; at++) {
+        const stamp = JSON.stringify(wanted[at]);
+        const [entry, isHead, tried] = wanted[at];
+        let row = before.get(entry.id);
+        if (row?.stamp !== stamp) {
+          if (room-- === 0) break;
+          row = { stamp, item: this.row(entry, isHead, tried) };
+        }
+        this.made.set(entry.id, row);
+        items.push(row.item);
+      }
+      this.list.append(...items);
+      if (at < wanted.length) this.later = setTimeout(() => more(at));
+    };
+    more(0);
   }
 
   /** Outcomes of the hypotheses on each entry. */

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,13 @@ def test_the_page_asks_for_nothing_from_elsewhere_and_parses_no_markup() -> None
         for forbidden in ("http:", "https:", "//cdn", "innerHTML", "outerHTML", "insertAdjacent",
                           "document.write", "eval(", "style=\"", " onclick="):  # fmt: skip
             assert forbidden not in text, (item.name, forbidden)
+
+
+def test_the_page_names_every_module_at_once() -> None:
+    """A browser that learns of a module only from another one asks for them one after another."""
+    static = files("node.web").joinpath("static")
+    named = re.findall(
+        r'rel="modulepreload" href="([^"]+)"', static.joinpath("index.html").read_text()
+    )
+    ours = {item.name for item in static.iterdir() if item.name.endswith(".js")}
+    assert sorted(named) == sorted({*ours, "vendor/uPlot.js"} - {"main.js"})
