@@ -1,17 +1,17 @@
 """What a member owes the swarm at a moment: pure choices, shared by the node and the simulator.
 
-Merging what was verified, admitting joiners, keeping to the share of time that verifying may take,
-when a screening is enough, and whether all hear of it at once. Tasks, clocks and disks are the
-business of the callers.
+Merging what was verified, saying what cannot be had, admitting joiners, keeping to the share of
+time that verifying may take, when a screening is enough, and whether all hear of it at once. Tasks,
+clocks and disks are the business of the callers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from gossip.core.rates import TokenBuckets
 from protocol import limits
 from protocol.ids import rendezvous
-from protocol.records import Admit, Merge
+from protocol.records import Absence, Admit, Merge
 from swarm.hypotheses import HypothesisView
 from swarm.ledger import Ledger
 
@@ -113,12 +113,66 @@ def _merge(view: HypothesisView) -> Merge:
 
 
 def _place(view: HypothesisView, me: bytes, members: set[bytes]) -> int:
-    """How many come before this node in merging a hypothesis."""
+    """How many come before this node in doing what one of all has to do for a hypothesis."""
     if view.author == me:
         return 0
     mine = rendezvous(view.id, me)
     others = members - {view.author, me}
     return 1 + sum(rendezvous(view.id, key) < mine for key in others)
+
+
+class AbsenceDuty:
+    """Of which self-verified entries a member says that it has no script to run, and when.
+
+    Such an entry cannot be tested by anybody, and nobody can build on it. Scripts may be late, so a
+    lease passes first, during which others are heard of: a node that hears nobody has asked nobody.
+    """
+
+    def __init__(self) -> None:
+        self._since_s: dict[bytes, float] = {}
+
+    def due(
+        self,
+        ledger: Ledger,
+        me: bytes,
+        alive: Iterable[bytes],
+        untestable: Collection[bytes],
+        now_s: float,
+    ) -> list[Absence]:
+        """Absences to sign now.
+
+        Args:
+            ledger: The state.
+            me: This node's key.
+            alive: Keys that were heard of lately; this node need not be among them.
+            untestable: Ids of hypotheses whose script this node has asked for in vain, or may not
+                run.
+            now_s: Monotonic seconds.
+        """
+        others = set(alive) - {me}
+        policy = ledger.policy
+        if not (policy.self_verified and others and ledger.is_member(me)):
+            self._since_s = {}
+            return []
+        awaited = [
+            view
+            for view in ledger.self_verified()
+            if view.id in untestable
+            and view.author != me
+            and not ledger.said_absent(view.id, me)
+            and len(view.verdict.gains) <= policy.liars
+        ]
+        # The lease runs for all at once, on the way to the head or not: else entries side by side
+        # would hold the swarm up for one lease each.
+        self._since_s = {view.id: self._since_s.get(view.id, now_s) for view in awaited}
+        members = {key for key in others if ledger.is_member(key)} if awaited else set()
+        return [
+            Absence(view.id)
+            for view in awaited
+            if ledger.is_on_path(view.entry_id)
+            and now_s - self._since_s[view.id]
+            >= policy.lease_s + _MERGE_GRACE_S * _place(view, me, members)
+        ]
 
 
 class AdmitDuty:

@@ -15,11 +15,12 @@ from node import clock
 from node.activity import Activity, WorkState
 from node.author import Author
 from node.desk import Desk
-from node.duties import AdmitDuty, MergeDuty
+from node.duties import AbsenceDuty, AdmitDuty, MergeDuty
 from node.errors import NodeError, StoreError
 from node.hardware import software_version
 from node.materials import Materials, ScriptUnavailableError
 from node.presences import presence_period_s
+from node.untestable import Untestable
 from protocol import limits
 from protocol.notices import Presence, PresenceState
 from protocol.records import Body
@@ -74,6 +75,8 @@ class Steward:
         self._observes = observes
         self._admitting = AdmitDuty()
         self._merging = MergeDuty()
+        self._missing = AbsenceDuty()
+        self._untestable = Untestable(materials)
 
     @property
     def _ledger(self) -> Ledger:
@@ -172,7 +175,8 @@ class Steward:
             async with trio.open_nursery() as nursery:
                 for source in due:
                     nursery.start_soon(self._keep_script, source, absent, limit)
-            with trio.move_on_after(_SCRIPTS_RETRY_S if absent else _SCRIPTS_PERIOD_S):
+            waiting = await self._say_absent(absent) or bool(absent)
+            with trio.move_on_after(_SCRIPTS_RETRY_S if waiting else _SCRIPTS_PERIOD_S):
                 await event.wait()
 
     async def _keep_script(
@@ -188,6 +192,17 @@ class Steward:
                 absent.failed(source, trio.current_time())
             else:
                 absent.found(source)
+
+    async def _say_absent(self, absent: "Absent") -> bool:
+        """Say which self-verified entries cannot be tested here; whether there are any."""
+        if self._observes:
+            return False
+        untestable = await self._untestable.among(self._ledger, absent.missing)
+        now_s = trio.current_time()
+        alive = self._desk.presences.alive(now_s)
+        for body in self._missing.due(self._ledger, self._key.public, alive, untestable, now_s):
+            await self._publish(body)
+        return bool(untestable)
 
     async def _publish(self, body: Body) -> bool:
         """Publish a record of this node's; False when that has to be tried again."""
@@ -208,6 +223,11 @@ class Absent:
 
     def __bool__(self) -> bool:
         return bool(self._again)
+
+    @property
+    def missing(self) -> Collection[bytes]:
+        """Digests of the scripts that nobody had when they were asked for last."""
+        return self._again.keys()
 
     def due(self, wanted: Collection[bytes], now_s: float) -> list[bytes]:
         """The scripts to ask for now, those that failed least first."""

@@ -219,6 +219,17 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """Says that the signer asked for a self-verified hypothesis's script and got none to run.
+
+    Attributes:
+        hypothesis: Record id of the hypothesis.
+    """
+
+    hypothesis: bytes = wire(_ID)
+
+
+@dataclass(frozen=True, slots=True)
 class TransferRun:
     """What one script of a lineage gave at another scale.
 
@@ -262,8 +273,10 @@ class Transfer:
         return self.runs[-1].entry
 
 
-Body: TypeAlias = Genesis | Admit | Hypothesis | Trial | Merge | Transfer
-Kind: TypeAlias = Literal["genesis", "admit", "hypothesis", "trial", "merge", "transfer"]
+Body: TypeAlias = Genesis | Admit | Hypothesis | Trial | Merge | Absence | Transfer
+Kind: TypeAlias = Literal[
+    "genesis", "admit", "hypothesis", "trial", "merge", "absence", "transfer"
+]  # fmt: skip
 
 BODY_TYPES: Final[dict[Kind, type[Body]]] = {
     "genesis": Genesis,
@@ -271,6 +284,7 @@ BODY_TYPES: Final[dict[Kind, type[Body]]] = {
     "hypothesis": Hypothesis,
     "trial": Trial,
     "merge": Merge,
+    "absence": Absence,
     "transfer": Transfer,
 }
 

@@ -11,6 +11,7 @@ follow, in this order:
    - trial: screening is the author's; any other trial's seed follows from a proof that its signer
      made for this hypothesis and this pair;
    - merge: every cited trial is a trial of the hypothesis;
+   - absence: it is about a hypothesis of somebody else's;
    - transfer: its runs are a path from the genesis, and the proof of its seeds is the signer's.
 
 Membership is no rule here: it may arrive later, so the ledger asks for it when it counts. The wall
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 from protocol.errors import SignatureError
 from protocol.ids import seed_challenge, seed_from_proof, transfer_challenge
 from protocol.keys import verify
-from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
+from protocol.records import Absence, Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
 from swarm.events import Event
 
 if TYPE_CHECKING:
@@ -84,14 +85,9 @@ def judge(record: Record, ledger: "Ledger") -> Held | Rejected | Known | None:
         case Trial():
             return _judge_trial(record, body, ledger)
         case Merge():
-            for item in (body.hypothesis, *body.trials):
-                if item not in ledger:
-                    return Held(item)
-            if not ledger.is_hypothesis(body.hypothesis):
-                return Rejected("a merge of something that is no hypothesis")
-            if any(ledger.trial_subject(item) != body.hypothesis for item in body.trials):
-                return Rejected("a merge cites a trial of something else")
-            return None
+            return _judge_merge(body, ledger)
+        case Absence():
+            return _judge_absence(record, body, ledger)
         case Transfer():
             return _judge_transfer(record, body, ledger)
         case _:
@@ -113,6 +109,27 @@ def _judge_trial(record: Record, body: Trial, ledger: "Ledger") -> Held | Reject
         verify(record.author, body.seed_proof, seed_challenge(body.hypothesis, body.pair))
     except SignatureError:
         return Rejected("the seed proof is not the signer's for this pair")
+    return None
+
+
+def _judge_merge(body: Merge, ledger: "Ledger") -> Held | Rejected | None:
+    for item in (body.hypothesis, *body.trials):
+        if item not in ledger:
+            return Held(item)
+    if not ledger.is_hypothesis(body.hypothesis):
+        return Rejected("a merge of something that is no hypothesis")
+    if any(ledger.trial_subject(item) != body.hypothesis for item in body.trials):
+        return Rejected("a merge cites a trial of something else")
+    return None
+
+
+def _judge_absence(record: Record, body: Absence, ledger: "Ledger") -> Held | Rejected | None:
+    if body.hypothesis not in ledger:
+        return Held(body.hypothesis)
+    if not ledger.is_hypothesis(body.hypothesis):
+        return Rejected("an absence of something that is no hypothesis")
+    if record.author == ledger.author_of(body.hypothesis):
+        return Rejected("the author of a hypothesis has its script")
     return None
 
 

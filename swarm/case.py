@@ -54,6 +54,7 @@ class Case:
             part of the verdict.
         proof: What a merge stands on where they leave it undecided (`swarm.standing`).
         unsigned: Verifiers that should sign a merge of it, and have not.
+        absent_for: Members that cannot get its script, where only its author verified it.
         parent_runs: What they say about the parent, where that is the genesis script: every other
             entry has a verdict with its own metric.
     """
@@ -66,8 +67,10 @@ class Case:
     own: Verdict | None = None
     proof: Verdict | None = None
     unsigned: frozenset[bytes] = frozenset()
+    absent_for: frozenset[bytes] = frozenset()
     parent_runs: ParentRuns = field(default_factory=ParentRuns)
     merges: dict[bytes, Record] = field(default_factory=dict)
+    absences: set[bytes] = field(default_factory=set)
     _trials: dict[tuple[Purpose, bytes, int], Record] = field(default_factory=dict)
     _records: dict[bytes, Record] = field(default_factory=dict)
     _screening: Screening | None = None
@@ -109,6 +112,7 @@ class Case:
                 liars=liars,
             )
         self.own = self._conclude_own(by_verifier, membership, voided, metric)
+        self.absent_for = self._doubtful_absences(membership, voided)
         if self.depth == 0:
             self.parent_runs = self._sum_parent_runs(membership, voided)
 
@@ -129,15 +133,32 @@ class Case:
         pairs = counted_pairs(self.record.id, mine, metric=metric, policy=policy)
         return conclude(pairs, policy, liars=0)
 
+    def _doubtful_absences(self, membership: Membership, voided: set[bytes]) -> frozenset[bytes]:
+        """Members whose word that the script cannot be had is a doubt.
+
+        It is one only of what the author alone verified, and until more verifiers than may lie
+        have shown that they had the script, by a pair that counts.
+        """
+        if not self._only_own or len(self.verdict.gains) > membership.policy.liars:
+            return frozenset()
+        members = {key for key in self.absences if membership.is_member(key, self.depth)}
+        return frozenset(members - voided)
+
+    @property
+    def _only_own(self) -> bool:
+        """Whether its author verified it, and others decided nothing."""
+        if self.own is None or self.own.status != "verified":
+            return False
+        return self.verdict.status == "undecided" and self.proof is None
+
     @property
     def self_verified(self) -> bool:
         """Whether its author's verification stands, which others neither confirmed nor doubted.
 
-        The first pairs of others that show no gain are enough to doubt it.
+        The first pairs of others that show no gain are enough to doubt it, and so is a member that
+        cannot get the script, without which there are no pairs.
         """
-        if self.own is None or self.own.status != "verified":
-            return False
-        if self.verdict.status != "undecided" or self.proof is not None:
+        if not self._only_own or self.absent_for:
             return False
         return not self.verdict.trials or (self.verdict.gain_micro or 0) > 0
 
@@ -229,6 +250,7 @@ class Case:
             own=self.own,
             proof=self.proof,
             self_verified=self.self_verified,
+            absent_for=self.absent_for,
             status=status_of(self._screening, self.verdict, merged=merged, on_head=on_head),
             trials=tuple(self._records[identity] for identity in sorted(self._records)),
         )

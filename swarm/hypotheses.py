@@ -60,6 +60,8 @@ class HypothesisView:
             verifiers signed a merge than may lie; None otherwise.
         self_verified: Whether the author's own stands, and others have neither confirmed nor
             doubted it.
+        absent_for: Members that could not get the script of what only its author verified: it is
+            no entry until others have run it.
         status: Where it stands.
         trials: Every trial of it, by id.
     """
@@ -74,6 +76,7 @@ class HypothesisView:
     own: Verdict | None
     proof: Verdict | None
     self_verified: bool
+    absent_for: frozenset[bytes]
     status: HypothesisStatus
     trials: tuple[Record, ...]
 

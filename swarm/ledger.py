@@ -15,7 +15,7 @@ voided verifier among its `liars`.
 """
 
 from protocol.ids import entry_id
-from protocol.records import Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
+from protocol.records import Absence, Admit, Genesis, Hypothesis, Merge, Record, Transfer, Trial
 from swarm.admission import Admitted, Held, Outcome, judge
 from swarm.case import Case, ParentRuns
 from swarm.events import (
@@ -89,7 +89,7 @@ class Ledger(LedgerView):
         self._records[record.id] = record
         self._digest = None
         body = record.body
-        if not isinstance(body, Hypothesis | Trial | Merge | Transfer):
+        if not isinstance(body, Hypothesis | Trial | Merge | Absence | Transfer):
             self._members = None
         match body:
             case Admit():
@@ -118,6 +118,10 @@ class Ledger(LedgerView):
                 touched.add(body.hypothesis)
                 self._cases_by_key.setdefault(record.author, set()).add(body.hypothesis)
                 self._cases[body.hypothesis].merges[record.id] = record
+            case Absence():
+                touched.add(body.hypothesis)
+                self._cases_by_key.setdefault(record.author, set()).add(body.hypothesis)
+                self._cases[body.hypothesis].absences.add(record.author)
             case Transfer():
                 self._transfers.add(record, body)
                 events.append(TransferAdded(body.entry, record.id))
@@ -153,6 +157,9 @@ class Ledger(LedgerView):
             self._unsigned.pop(identity, None)
             if case.unsigned:
                 self._unsigned[identity] = case.unsigned
+            self._absent.discard(identity)
+            if case.absent_for:
+                self._absent.add(identity)
             candidate = case.candidate(self.membership)
             if candidate != self._candidates.get(identity):
                 lineage_changed = True

@@ -45,6 +45,7 @@ class LedgerView:
         self._digest: bytes | None = None
         self._mergeable: set[bytes] = set()
         self._unsigned: dict[bytes, frozenset[bytes]] = {}
+        self._absent: set[bytes] = set()
         self._candidates: dict[bytes, Candidate] = {}
         self._entries: dict[bytes, Entry] = {}
         self._path: list[bytes] = []
@@ -96,6 +97,14 @@ class LedgerView:
             for identity, candidate in self._candidates.items()
             if candidate.self_verified
         ]
+
+    def absent(self) -> list[HypothesisView]:
+        """What only its author verified and a member has no script of that it may run."""
+        return [self._view(self._cases[identity]) for identity in sorted(self._absent)]
+
+    def said_absent(self, hypothesis: bytes, key: bytes) -> bool:
+        """Whether a key has signed an absence of a hypothesis's script, counted or not."""
+        return key in self._cases[hypothesis].absences
 
     def hypotheses_on(self, entry: bytes) -> Iterator[HypothesisView]:
         """Every hypothesis that changes an entry: few, where all would be many."""

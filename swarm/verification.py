@@ -10,7 +10,8 @@ times that records name are their authors' word, and nobody is excused until a y
 
 Where the policy allows it, an author that no verifiers are there for verifies its own hypothesis
 (`swarm.case`), and goes on from there. What is only self-verified is the first thing that others
-verify, from the root on, since everything else is built on it.
+verify, from the root on, since everything else is built on it. What fell because its script could
+not be had is verified like anything else by whoever has it, on whatever entry it stands.
 
 Work that others' verdicts make pointless is the dearest thing here, so one hypothesis of a head is
 verified at a time (more in a large swarm), one that is begun is finished first, and of those who
@@ -128,11 +129,17 @@ def next_verification(
     """
     if not ledger.is_member(me):
         return None
+    items = (
+        *ledger.hypotheses_on(ledger.head.id),
+        *ledger.self_verified(),
+        *(item for item in ledger.absent() if item.body.parents[0] != ledger.head.id),
+    )
     wanted = [
         item
-        for item in (*ledger.hypotheses_on(ledger.head.id), *ledger.self_verified())
+        for item in items
         if (wants_pairs(ledger, item) or (quiet and _is_resumable(ledger, item)))
-        and item.screening.promising
+        # What an author claims to have verified moves the head, whether it was screened or not.
+        and (item.screening.promising or item.self_verified or item.absent_for)
     ]
     leases.notice((item.id for item in wanted), now_s)
     alone = _is_alone(ledger, me, alive)
@@ -211,7 +218,7 @@ def _is_needed(ledger: Ledger, item: HypothesisView, me: bytes, workers: frozens
 
 def wants_pairs(ledger: Ledger, item: HypothesisView) -> bool:
     """Whether others than its author should verify a hypothesis now."""
-    if item.self_verified:
+    if item.self_verified or item.absent_for:
         return item.body.parents[0] in ledger.entries
     return item.status in WAITING_FOR_WORK
 

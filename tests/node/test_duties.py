@@ -2,12 +2,13 @@
 
 import pytest
 
-from node.duties import MergeDuty, tells_at_once
+from node.duties import AbsenceDuty, MergeDuty, tells_at_once
 from protocol.ids import rendezvous
 from protocol.keys import SigningKey
-from protocol.policy import LAB
+from protocol.policy import LAB, SOLO
+from protocol.records import Absence
 from swarm.ledger import Ledger
-from tests.swarm.helpers import TAU, Swarm, key, steady
+from tests.swarm.helpers import TAU, Swarm, entry_of, key, steady
 
 AUTHOR = key(1)
 MEMBERS = 30
@@ -70,6 +71,73 @@ def test_where_some_may_lie_every_verifier_signs_at_once_what_it_saw() -> None:
         assert MergeDuty().due(ledger, one.public, alive, 100.0) == ([], False)
     assert MergeDuty().due(ledger, key(9).public, alive, 200.0) == ([], False)
     assert MergeDuty().due(ledger, AUTHOR.public, alive, 200.0) == ([], False)
+
+
+def hidden_head(*names: str) -> tuple[Swarm, Ledger]:
+    """A swarm that allows it, with entries on the root that only their author verified."""
+    swarm = Swarm(policy=SOLO)
+    ledger = swarm.ledger(*swarm.members(6))
+    for name in names:
+        hypothesis = swarm.hypothesis(name, AUTHOR)
+        ledger.add(hypothesis)
+        for pair in range(6):
+            ledger.add(swarm.trial(hypothesis, AUTHOR, pair, 50 * TAU))
+        ledger.add(swarm.merge(hypothesis, AUTHOR, []))
+    return swarm, ledger
+
+
+def test_a_script_that_is_absent_for_a_lease_is_said_to_be_by_one_member() -> None:
+    swarm, ledger = hidden_head("one", "two", "three")
+    absent = {view.id for view in ledger.self_verified()}
+    keys = [key(number) for number in range(7)]
+    duties = {one.public: AbsenceDuty() for one in keys}
+    alive = set(duties)
+    said = []
+    for now_s in range(100, 100 + SOLO.lease_s + 60):
+        for one in keys:
+            for body in duties[one.public].due(ledger, one.public, alive, absent, float(now_s)):
+                said.append((now_s, one.public, body.hypothesis))
+                ledger.add(swarm.record(body, one))
+    # One after the other, as each becomes the head; they were waited for together.
+    assert len({hypothesis for _, _, hypothesis in said}) == len(said) == 3
+    assert said[0][0] > 100 + SOLO.lease_s
+    assert said[-1][0] < 100 + SOLO.lease_s + 30
+    assert AUTHOR.public not in {author for _, author, _ in said}
+    assert ledger.head == ledger.root
+
+
+def test_nobody_says_so_who_has_it_or_has_asked_nobody() -> None:
+    _, ledger = hidden_head("one")
+    absent = {view.id for view in ledger.self_verified()}
+    everybody = {key(number).public for number in range(7)}
+    late_s = 10.0 * SOLO.lease_s
+
+    def said(me: bytes, alive: set[bytes], missing: set[bytes]) -> list[Absence]:
+        duty = AbsenceDuty()
+        assert duty.due(ledger, me, alive, missing, 0.0) == []
+        return duty.due(ledger, me, alive, missing, late_s)
+
+    assert len(said(key(2).public, everybody, absent)) == 1
+    assert said(key(2).public, everybody, set()) == []
+    assert said(key(2).public, {key(2).public}, absent) == []
+    assert said(AUTHOR.public, everybody, absent) == []
+    assert said(key(50).public, everybody, absent) == []
+
+
+def test_an_absence_is_not_said_twice_and_not_of_what_others_have_run() -> None:
+    swarm, ledger = hidden_head("one")
+    hypothesis = ledger.head.hypothesis
+    assert hypothesis is not None
+    absent, alive = {hypothesis}, {key(3).public, AUTHOR.public}
+    # Whose membership ended says something that does not count, and does not go on saying it.
+    mine = swarm.record(Absence(hypothesis), key(2))
+    ledger.add(mine)
+    ledger.add(swarm.trial(ledger.record(hypothesis), key(3), 0, 50 * TAU))
+    assert ledger.head.id == entry_of(ledger.record(hypothesis))
+    for me in (key(2), key(4)):
+        duty = AbsenceDuty()
+        for now_s in (0.0, 1e6):
+            assert duty.due(ledger, me.public, alive, absent, now_s) == []
 
 
 def test_strangers_merge_nothing() -> None:

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import trio
 
 from node.door import Row
 from node.errors import StoreFullError
 from node.stewardship import Absent
-from protocol.envelope import open_envelope, seal
-from protocol.ids import blob_digest
-from protocol.records import Hypothesis, Merge, Origin
-from tests.node.fakes import BIG, FakeNode, ListedProposer, fake_swarm, script, until
+from protocol.envelope import open_envelope, peek_id, seal
+from protocol.ids import blob_digest, entry_id, seed_from_proof
+from protocol.keys import SigningKey
+from protocol.policy import SOLO
+from protocol.records import Admit, Body, Hypothesis, Merge, Origin, Trial
+from tests.node.fakes import BIG, FakeNode, ListedProposer, fake_swarm, key_of, script, until
+from tests.swarm.helpers import arm
 from tests.virtual_time import virtually
 
 
@@ -100,5 +104,72 @@ def test_a_merge_that_the_disk_refused_is_signed_when_there_is_room(tmp_path: Pa
             await nodes[0].researcher.suggest(script(BIG), "mine", "")
             await until(lambda: all(node.intake.ledger.head.depth == 1 for node in nodes))
             assert refused[0] == 2
+
+    virtually(test)
+
+
+def claimed_alone(node: FakeNode, signer: SigningKey, source: bytes) -> tuple[list[bytes], bytes]:
+    """Records of a great gain on the head that the signer says it verified, and its entry."""
+    swarm, head = node.intake.ledger.swarm, node.intake.ledger.head.id
+
+    def sealed(body: Body) -> bytes:
+        return seal(body, key=signer, swarm=swarm, created_ms=1)
+
+    made = Hypothesis((head,), source, "hidden", "", Origin("offline", "", "x", "x=1"))
+    records = [sealed(made)]
+    hypothesis = peek_id(records[0])
+    for pair in range(6):
+        proof = signer.prove_seed(hypothesis, pair)
+        trial = Trial(
+            hypothesis=hypothesis,
+            purpose="verify",
+            pair=pair,
+            seed=seed_from_proof(proof),
+            seed_proof=proof,
+            parent=arm(3_000_000),
+            child=arm(1_000_000 + pair),
+            genesis_cpu_ms=5_500,
+            genesis_wall_ms=6_000,
+            genesis_memory_kib=300_000,
+            genesis_tokens=300_000,
+            device="",
+            runtime="",
+        )
+        records.append(sealed(trial))
+    records.append(sealed(Merge(hypothesis, ())))
+    return records, entry_id((head,), made.source)
+
+
+@pytest.mark.parametrize("text", [None, "x = '" + 300 * "y" + "'\n", "def ("])
+def test_a_head_that_nobody_else_can_run_is_left_after_a_lease(
+    tmp_path: Path, text: str | None
+) -> None:
+    """Its author hands the script out to nobody, or one that breaks the limits."""
+
+    async def test() -> None:
+        async with fake_swarm(tmp_path, [ListedProposer([]), None, None], SOLO) as nodes:
+            ledgers = [node.intake.ledger for node in nodes]
+            await until(lambda: all(len(ledger.members) == 3 for ledger in ledgers))
+            hider = key_of(9)
+            admit = Admit(hider.public, can_admit=False, grant=ledgers[0].swarm, expires_depth=0)
+            await nodes[0].author.publish(admit)
+            await until(lambda: all(ledger.is_member(hider.public) for ledger in ledgers))
+            source = blob_digest(b"nowhere" if text is None else text.encode())
+            if text is not None:
+                nodes[1].materials.keep_script(text)
+            records, entry = claimed_alone(nodes[0], hider, source)
+            for node in nodes:
+                await node.desk.on_records(records, b"p" * 32)
+            began_s = trio.current_time()
+            assert [ledger.head.id for ledger in ledgers] == [entry] * 3
+            await until(lambda: all(ledger.head.depth == 0 for ledger in ledgers))
+            assert SOLO.lease_s <= trio.current_time() - began_s < SOLO.lease_s + 30
+            [doubted] = ledgers[2].absent()
+            assert len(doubted.absent_for) == 1
+            # Research goes on where it was.
+            await nodes[0].researcher.suggest(script(BIG), "mine", "")
+            await until(lambda: all(ledger.head.depth == 1 for ledger in ledgers))
+            told = [item.text for item in nodes[1].activity.feed if "rolled back" in item.text]
+            assert "could not get its script" in told[0]
 
     virtually(test)

@@ -12,6 +12,7 @@ from protocol.keys import SigningKey
 from protocol.notices import Claim, NoticeBody, Presence, seal_notice
 from protocol.policy import Policy
 from protocol.records import (
+    Absence,
     Admit,
     Arm,
     Body,
@@ -254,6 +255,14 @@ MERGE: Final = RecordSample(
     body=Merge(hypothesis=HYPOTHESIS.id, trials=(TRIAL_VERIFY.id, TRIAL_CRASHED.id)),
 )
 
+ABSENCE: Final = RecordSample(
+    name="absence",
+    key=BOB,
+    swarm=SWARM,
+    created_ms=CREATED_MS + 6_200,
+    body=Absence(hypothesis=HYPOTHESIS.id),
+)
+
 _TRANSFER_ENTRY: Final = entry_id((ROOT_ENTRY,), blob_digest(b"train.py, changed"))
 
 TRANSFER: Final = RecordSample(
@@ -287,6 +296,7 @@ RECORDS: Final = (
     TRIAL_VERIFY,
     TRIAL_CRASHED,
     MERGE,
+    ABSENCE,
     TRANSFER,
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gossip.core.bundles import encode_bundle
 from protocol.envelope import peek_id, seal
 from protocol.ids import entry_id, seed_from_proof
-from protocol.records import Body, Hypothesis, Merge, Origin, Purpose, Trial
+from protocol.records import Absence, Body, Hypothesis, Merge, Origin, Purpose, Trial
 from tests.sim.peer import Peer
 from tests.sim.plan import Hostility
 from tests.sim.truth import arm
@@ -195,11 +195,13 @@ class DeepForker(Periodic):
     period_s = 30.0
 
     def harm(self) -> None:
-        parent = self.ledger.root.id
+        self.send_all(self._fork(self.ledger.root.id, [self.rng.randbytes(32) for _ in range(8)]))
+
+    def _fork(self, parent: bytes, sources: Sequence[bytes]) -> list[bytes]:
+        """Records of a chain of scripts on an entry, praised and merged."""
         records: list[bytes] = []
-        for depth in range(8):
+        for depth, source in enumerate(sources):
             origin = Origin("offline", "", "fork", "")
-            source = self.rng.randbytes(32)
             body = Hypothesis((parent,), source, f"fork {depth}", "", origin)
             envelope = self.sealed(body)
             hypothesis = peek_id(envelope)
@@ -208,7 +210,7 @@ class DeepForker(Periodic):
             records += [envelope, *trials, merge]
             parent = entry_id((parent,), source)
         self.rng.shuffle(records)
-        self.send_all(records)
+        return records
 
     def _praise(self, hypothesis: bytes, pair: int) -> Trial:
         proof = self.key.prove_seed(hypothesis, pair)
@@ -227,6 +229,24 @@ class DeepForker(Periodic):
             device="sim",
             runtime="sim",
         )
+
+
+class Hider(DeepForker):
+    """Builds chains of entries whose scripts it hands out to nobody, on the head or the root."""
+
+    def harm(self) -> None:
+        sources = [self.rng.randbytes(32) for _ in range(2)]
+        self.world.hidden.update(sources)
+        parent = self.rng.choice((self.ledger.root, self.ledger.head)).id
+        self.send_all(self._fork(parent, sources))
+
+
+class Denier(Periodic):
+    """Says of whatever only its author verified that its script cannot be had."""
+
+    def harm(self) -> None:
+        for item in self.ledger.self_verified():
+            self.publish(Absence(item.id))
 
 
 class Replayer(Periodic):
@@ -260,6 +280,8 @@ KINDS: dict[Hostility, type[HostilePeer]] = {
     "withholder": Withholder,
     "spammer": Spammer,
     "deep_forker": DeepForker,
+    "hider": Hider,
+    "denier": Denier,
     "replayer": Replayer,
     "garbler": Garbler,
 }

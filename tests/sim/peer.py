@@ -10,7 +10,14 @@ from functools import partial
 from typing import Final
 
 from node.claims import Claims
-from node.duties import AdmitDuty, MergeDuty, screens_enough, share_allows, tells_at_once
+from node.duties import (
+    AbsenceDuty,
+    AdmitDuty,
+    MergeDuty,
+    screens_enough,
+    share_allows,
+    tells_at_once,
+)
 from node.presences import Presences, presence_period_s
 from protocol.ids import seed_from_proof
 from protocol.notices import Claim, Presence
@@ -55,6 +62,7 @@ class Peer(Machine):
         self.claims = Claims()
         self.presences = Presences()
         self.merging = MergeDuty()
+        self.missing = AbsenceDuty()
         self.admitting = AdmitDuty()
         self.leases = Leases()
         self.carrier = Carrier(self)
@@ -119,6 +127,10 @@ class Peer(Machine):
         for merge in merges:
             self.note(f"merges {merge.hypothesis.hex()[:6]}")
             self.publish(merge)
+        untestable = self._unusable()
+        for absence in self.missing.due(self.ledger, self.me, alive, untestable, now_s):
+            self.note(f"has no script of {absence.hypothesis.hex()[:6]}")
+            self.publish(absence)
         if waiting:
             self._keeping_house = True
             self._later(0.5, self._merge)
@@ -127,6 +139,8 @@ class Peer(Machine):
 
     def _idle(self) -> None:
         self._look_again()
+        if self.world.hidden:
+            self._keep_house()
         self._later(IDLE_S, self._idle)
 
     def _look_again(self) -> None:
@@ -172,7 +186,19 @@ class Peer(Machine):
             leases=self.leases,
             now_s=self.world.now_s,
             running=frozenset(job.slot for job in self.jobs if job.slot is not None),
+            unusable=self._unusable(),
             quiet=quiet,
+        )
+
+    def _unusable(self) -> frozenset[bytes]:
+        """Hypotheses that cannot be run for want of a script."""
+        hidden = self.world.hidden
+        if not hidden:
+            return frozenset()
+        return frozenset(
+            item.id
+            for item in self.ledger.hypotheses()
+            if hidden & {item.body.source, self.ledger.source_of(item.body.parents[0])}
         )
 
     def _begin(
@@ -249,6 +275,8 @@ class Peer(Machine):
 
     def _explore(self) -> bool:
         """Screen what the merge queue brings, else a change to the head that nobody tried."""
+        if self.ledger.head.source in self.world.hidden:
+            return False  # Nobody can build on a script that nobody has.
         tried = self.tried_on_head()
         idea = self.carrier.next(tried)
         if idea is None and self.exploring:

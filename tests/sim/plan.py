@@ -19,6 +19,8 @@ Hostility: TypeAlias = Literal[
     "withholder",
     "spammer",
     "deep_forker",
+    "hider",
+    "denier",
     "replayer",
     "garbler",
 ]
@@ -51,6 +53,9 @@ POLICIES: Final = (
 ALONE: Final = replace(SOLO, alpha_ppm=20_000, lease_s=LEASE_S)
 ALONE_EVERY: Final = 20
 """One seed in so many is a swarm that begins with one node."""
+ALONE_PESTS: Final[tuple[Hostility, ...]] = ("deep_forker", "hider", "denier")
+"""Who joins such a swarm: somebody that claims to have been alone, too, whose scripts can be had or
+not, or that denies that the founder's can."""
 ALONE_S: Final = 120.0
 """Time that it has for itself: its own verification of a gain takes about forty seconds."""
 
@@ -147,10 +152,10 @@ def draw(seed: int, *, large: bool = True) -> Plan:
     )
     hostile = _draw_hostile(rng, plan)
     plan = replace(plan, hostile=hostile, events=_draw_events(rng, plan, dict(hostile)))
-    return _alone(plan) if seed % ALONE_EVERY == 11 and nodes < 50 else plan
+    return begins_alone(plan) if seed % ALONE_EVERY == 11 and nodes < 50 else plan
 
 
-def _alone(plan: Plan) -> Plan:
+def begins_alone(plan: Plan) -> Plan:
     """The founder begins alone and goes on from what it verified itself; the others join later."""
     rng = random.Random(f"alone {plan.seed}")
     bad_s = max(plan.bad_s, ALONE_S / 0.5)
@@ -163,8 +168,8 @@ def _alone(plan: Plan) -> Plan:
     events = sorted([*joins, *others], key=lambda event: (event.at_s, event.nodes))
     hostile = tuple((number, kind) for number, kind in plan.hostile if kind not in LIARS_ALL)
     if not hostile and rng.random() < 0.5:
-        # Somebody who joins and claims to have been alone, too.
-        hostile = ((rng.randrange(1, plan.nodes), "deep_forker"),)
+        number = rng.randrange(1, plan.nodes)
+        hostile = ((number, rng.choice(ALONE_PESTS)),)
     return replace(plan, policy=ALONE, bad_s=bad_s, hostile=hostile, events=tuple(events))
 
 

@@ -6,7 +6,7 @@ ordinary plans.
 
 from dataclasses import replace
 
-from tests.sim.plan import POLICIES, Event, Plan
+from tests.sim.plan import POLICIES, Event, Plan, begins_alone
 
 
 def only_worthless(plan: Plan) -> Plan:
@@ -88,6 +88,11 @@ def with_an_equivocator(plan: Plan) -> Plan:
         events=(Event(1.0, "partition", (0, 1, 2, 4, 6), 70.0),),
         bad_s=150.0,
     )
+
+
+def with_a_hider(plan: Plan) -> Plan:
+    """A founder that began alone, and one that joins with entries whose scripts nobody gets."""
+    return replace(begins_alone(replace(plan, hostile=())), hostile=((1, "hider"),))
 
 
 def with_a_garbler(plan: Plan) -> Plan:

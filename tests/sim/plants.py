@@ -116,6 +116,13 @@ def _no_takeover() -> Patches:
     return [(verification, "choose_verifiers", choose)]
 
 
+def _absences_ignored() -> Patches:
+    def absences(self: case.Case, *_: object) -> frozenset[bytes]:
+        return frozenset()
+
+    return [(case.Case, "_doubtful_absences", absences)]
+
+
 def _only_authors_merge() -> Patches:
     original = duties.MergeDuty.due
 
@@ -290,6 +297,12 @@ PLANTS: dict[str, Plant] = {
         "A verifier that is gone or late is waited for",
         frozenset({"progress"}),
         _no_takeover,
+    ),
+    "absences_ignored": Plant(
+        "What nobody but its author has is built on for ever, whoever says so",
+        frozenset({"progress"}),
+        _absences_ignored,
+        plant_shapes.with_a_hider,
     ),
     "only_authors_merge": Plant(
         "Nobody merges for an author that is gone",

@@ -52,6 +52,7 @@ class World:
         peers: All nodes, joiners included.
         trace: What happened, for people.
         events: Events so far.
+        hidden: Scripts that their authors hand out to nobody.
         ring: Nodes that run, or whose partners have not yet noticed that they do not; ascending.
     """
 
@@ -65,6 +66,7 @@ class World:
     trace: list[str] = field(default_factory=list)
     walls: list[frozenset[int]] = field(default_factory=list)
     ring: list[int] = field(default_factory=list)
+    hidden: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"world {self.plan.seed}")

@@ -6,7 +6,8 @@ import pytest
 
 from protocol.keys import SigningKey
 from protocol.policy import DEMO, SOLO, Policy
-from protocol.records import Record
+from protocol.records import Absence, Record
+from swarm.admission import Held, Rejected
 from swarm.ledger import Ledger
 from swarm.rollback import fallen
 from swarm.verification import Leases, VerificationTask, is_wanted, next_verification
@@ -167,3 +168,97 @@ def test_what_is_verified_on_top_of_it_does_not_lift_it() -> None:
     assert not entry.self_verified
     assert not entry.confirmed
     assert ledger.head.id == entry_of(small)
+
+
+def test_what_was_never_screened_is_looked_at_like_the_rest() -> None:
+    swarm = Swarm(policy=SOLO)
+    ledger = swarm.ledger(*swarm.members(2))
+    hypothesis = swarm.hypothesis("unscreened", ALICE)
+    admitted(ledger, hypothesis)
+    for pair in range(6):
+        admitted(ledger, swarm.trial(hypothesis, ALICE, pair, 500 * TAU))
+    admitted(ledger, swarm.merge(hypothesis, ALICE, []))
+    assert ledger.head.id == entry_of(hypothesis)
+    assert task_for(ledger, BOB, frozenset({ALICE.public})) == VerificationTask(hypothesis.id, 0)
+
+
+def absence(swarm: Swarm, hypothesis: Record, member: SigningKey) -> Record:
+    return swarm.record(Absence(hypothesis.id), member)
+
+
+def test_what_nobody_else_can_get_is_taken_off_with_what_is_built_on_it() -> None:
+    swarm, ledger, made = alone(3)
+    admitted(ledger, swarm.admit(BOB))
+    admitted(ledger, absence(swarm, made[1], BOB))
+    assert ledger.head.id == entry_of(made[0])
+    reasons = {cause.item.id: cause.reason for cause in fallen(ledger)}
+    assert f"{BOB.public.hex()[:8]} could not get its script" in reasons[made[1].id]
+    assert ledger.hypothesis(made[1].id).absent_for == {BOB.public}
+    # It is still the first of what hangs there that others are asked to test, should it come.
+    admitted(ledger, swarm.trial(made[0], BOB, 0, 8 * TAU))
+    assert {item.id for item in ledger.absent()} == {made[1].id}
+
+
+def test_a_pair_by_somebody_who_has_the_script_answers_any_number_of_liars() -> None:
+    swarm, ledger, made = alone(2)
+    for number in range(1, 6):
+        admitted(ledger, swarm.admit(key(number)))
+        admitted(ledger, absence(swarm, made[0], key(number)))
+    assert ledger.head == ledger.root
+    seen = task_for(ledger, BOB, frozenset({CAROL.public, FOUNDER.public}))
+    assert seen == VerificationTask(made[0].id, 0)
+    admitted(ledger, swarm.trial(made[0], BOB, 0, 8 * TAU))
+    assert ledger.head.id == entry_of(made[1])
+    assert not ledger.absent()
+
+
+def test_where_some_may_lie_a_liars_pair_does_not_vouch_for_a_script() -> None:
+    policy = replace(SOLO, liars=1, max_verifiers=5, cap_pairs=20)
+    swarm = Swarm(policy=policy)
+    ledger = swarm.ledger(*swarm.members(4))
+    hypothesis = idea(swarm, ledger, "hidden", ALICE)
+    for pair in range(6):
+        admitted(ledger, swarm.trial(hypothesis, ALICE, pair, 8 * TAU + pair))
+    admitted(ledger, swarm.merge(hypothesis, ALICE, []))
+    admitted(ledger, absence(swarm, hypothesis, BOB))
+    admitted(ledger, swarm.trial(hypothesis, CAROL, 0, 8 * TAU))
+    assert ledger.head == ledger.root
+    admitted(ledger, swarm.trial(hypothesis, key(4), 0, 8 * TAU))
+    assert ledger.head.id == entry_of(hypothesis)
+
+
+@pytest.mark.parametrize("who", ["stranger", "voided"])
+def test_only_members_that_never_contradicted_themselves_can_doubt_it(who: str) -> None:
+    swarm, ledger, made = alone(1)
+    if who == "voided":
+        admitted(ledger, swarm.admit(BOB))
+        other = idea(swarm, ledger, "other", FOUNDER, ledger.root.id)
+        for gain_micro in (TAU, 2 * TAU):
+            admitted(ledger, swarm.trial(other, BOB, 0, gain_micro))
+    admitted(ledger, absence(swarm, made[0], BOB))
+    assert ledger.head.id == entry_of(made[0])
+    if who == "stranger":
+        # Its membership may come later than its word.
+        admitted(ledger, swarm.admit(BOB))
+        assert ledger.head == ledger.root
+
+
+def test_it_says_nothing_of_what_others_verified() -> None:
+    swarm = Swarm(policy=SOLO)
+    ledger = swarm.ledger(*swarm.members(4))
+    hypothesis = idea(swarm, ledger, "verified", ALICE)
+    for trial in swarm.trials(hypothesis, [BOB, CAROL], steady(8 * TAU, 8, TAU // 10)):
+        admitted(ledger, trial)
+    admitted(ledger, swarm.merge(hypothesis, ALICE, []))
+    before = ledger.hypothesis(hypothesis.id)
+    admitted(ledger, absence(swarm, hypothesis, key(4)))
+    assert ledger.head.id == entry_of(hypothesis)
+    assert ledger.hypothesis(hypothesis.id) == before
+
+
+def test_the_gate_holds_and_refuses_absences() -> None:
+    swarm, ledger, made = alone(1)
+    later = swarm.hypothesis("later", ALICE)
+    assert ledger.add(absence(swarm, later, BOB)) == Held(later.id)
+    assert isinstance(ledger.add(absence(swarm, made[0], FOUNDER)), Rejected)
+    assert isinstance(ledger.add(absence(swarm, swarm.genesis, BOB)), Rejected)
