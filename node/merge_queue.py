@@ -1,9 +1,9 @@
 """The merge queue at work: what the lineage left behind becomes hypotheses on the present head.
 
-`swarm.merge_queue` plans; here the scripts are merged (`node.merge3`) and what is known of the
+`swarm.merge_queue` plans and `node.head_merges` merges the scripts; here what is known of the
 result decides: was the same script tried on this head, is a peer running it, is it this node's
-turn. Texts that contradict each other are remembered as conflicts of this head. Everything is
-forgotten with the head, so that what was rejected on it comes up again on the next.
+turn. Everything is forgotten with the head, so that what was rejected on it comes up again on the
+next.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ from node.agent.proposal import (
     ResearchView,
     one_line,
 )
-from node.merge3 import Conflict, Merged, MergeResult, MergeUnavailableError
-from node.merge_sources import merge_sources
+from node.head_merges import HeadMerges, digest_of
+from node.merge3 import Conflict, Merged
 from node.workbench import Tools
 from swarm.hypotheses import HypothesisView
 from swarm.memory import ExperienceStatus
@@ -43,7 +43,7 @@ from swarm.merge_queue import (
     plan,
     rebase_change,
 )
-from swarm.source import SourceError, source_digest
+from swarm.source import source_digest
 
 _REBASED: Final = " (rebased)"
 
@@ -72,8 +72,7 @@ class MergeQueue:
         self._tools = tools
         self._head = b""
         self._since_s = 0.0
-        self._merges: dict[Group, MergeResult | None] = {}
-        self._conflicts: dict[bytes, Experience] = {}
+        self._merges = HeadMerges(tools)
         self._bundle: Group = ()
 
     def has_work(self) -> bool:
@@ -85,7 +84,7 @@ class MergeQueue:
     def conflicts(self) -> Sequence[Experience]:
         """Changes that contradict the present head, for agents to learn from."""
         current = self._tools.ledger.head.id == self._head
-        return tuple(self._conflicts.values()) if current else ()
+        return self._merges.conflicts if current else ()
 
     async def next(
         self, view: ResearchView, tried: Mapping[bytes, ExperienceStatus], *, doubted: bool = False
@@ -124,8 +123,7 @@ class MergeQueue:
         if head != self._head:
             self._head = head
             self._since_s = trio.current_time()
-            self._merges.clear()
-            self._conflicts.clear()
+            self._merges.begin()
             self._bundle = ()
 
     def _is_mine(self, item: HypothesisView) -> bool:
@@ -140,11 +138,9 @@ class MergeQueue:
     ) -> Outcome:
         """What is known of a combination."""
         items = self._items(group)
-        merged = await self._merged(group, items, view)
+        merged = await self._merges.merged(group, items, view)
         if merged is None:
             return "waiting"
-        if isinstance(merged, Conflict) and len(items) == 1:
-            self._note_conflict(items[0], view)
         if isinstance(merged, Conflict):
             return "failed"
         outcome = self._outcome(merged, items[0], view, tried)
@@ -154,7 +150,7 @@ class MergeQueue:
 
     async def _combination(self, group: Group, view: ResearchView) -> Carried | None:
         items = self._items(group)
-        merged = await self._merged(group, items, view)
+        merged = await self._merges.merged(group, items, view)
         assert isinstance(merged, Merged)
         checked = self._combined(group, items, merged, view)
         return None if checked is None else Carried(checked, (view.head_id, *group))
@@ -204,22 +200,21 @@ class MergeQueue:
                 opened[group] = found
             outcomes[group] = "open" if isinstance(found, Carried) else found
         waiting = [group for group, outcome in outcomes.items() if outcome == "waiting"]
-        return None, any(self._merge_digest(group) not in tried for group in waiting)
+        return None, any(self._merges.digest_of(group) not in tried for group in waiting)
 
     async def _compatible(self, items: Sequence[HypothesisView], view: ResearchView) -> Group:
         """The most promising hypotheses whose texts do not contradict each other or the head."""
         chosen: list[HypothesisView] = []
-        before = _digest(view.head_source)
+        before = digest_of(view.head_source)
         for item in items[: BUNDLE_MAX * 2]:
-            alone = await self._merged((item.id,), [item], view)
-            if isinstance(alone, Conflict):
-                self._note_conflict(item, view)
+            # By itself first: what contradicts the head, and not only its company, is told of.
+            await self._merges.merged((item.id,), [item], view)
             candidate = [*chosen, item]
             name = tuple(each.id for each in candidate)
-            merged = await self._merged(name, candidate, view)
+            merged = await self._merges.merged(name, candidate, view)
             # What brings nothing new is in the head, or in something larger.
-            if isinstance(merged, Merged) and self._merge_digest(name) != before:
-                chosen, before = candidate, self._merge_digest(name)
+            if isinstance(merged, Merged) and self._merges.digest_of(name) != before:
+                chosen, before = candidate, self._merges.digest_of(name)
             if len(chosen) == BUNDLE_MAX:
                 break
         if len(chosen) == 1 and chosen[0].body.parents[0] == view.head_id:
@@ -230,12 +225,8 @@ class MergeQueue:
     @property
     def reserved(self) -> frozenset[bytes]:
         """Scripts of single changes that are brought over together: nobody needs to try them."""
-        digests = {self._merge_digest((identity,)) for identity in self._bundle}
+        digests = {self._merges.digest_of((identity,)) for identity in self._bundle}
         return frozenset(digest for digest in digests if digest is not None)
-
-    def _merge_digest(self, group: Group) -> bytes | None:
-        merged = self._merges.get(group)
-        return _digest(merged.source) if isinstance(merged, Merged) else None
 
     async def _together(
         self,
@@ -245,7 +236,7 @@ class MergeQueue:
         tried: Mapping[bytes, ExperienceStatus],
     ) -> Carried | Outcome:
         """Several hypotheses at once: ready to be screened, or what is known of that."""
-        merged = await self._merged(group, items, view)
+        merged = await self._merges.merged(group, items, view)
         if not isinstance(merged, Merged):
             return "failed"
         outcome = self._outcome(merged, items[0], view, tried)
@@ -272,9 +263,7 @@ class MergeQueue:
         """One hypothesis: ready to be screened, or what is known of that."""
         if item.body.parents[0] == view.head_id:
             return "waiting"
-        merged = await self._merged((item.id,), [item], view)
-        if isinstance(merged, Conflict):
-            self._note_conflict(item, view)
+        merged = await self._merges.merged((item.id,), [item], view)
         if not isinstance(merged, Merged):
             return "failed"
         outcome = self._outcome(merged, item, view, tried)
@@ -301,68 +290,11 @@ class MergeQueue:
         tried: Mapping[bytes, ExperienceStatus],
     ) -> Outcome:
         return outcome_of(
-            _digest(merged.source),
+            digest_of(merged.source),
             head=source_digest(view.head_source),
             tried=tried,
             claimed=view.claims,
             mine=self._is_mine(first),
-        )
-
-    # -- merging --------------------------------------------------------------------------------
-
-    async def _merged(
-        self, name: Group, items: Sequence[HypothesisView], view: ResearchView
-    ) -> MergeResult | None:
-        """The changes of some hypotheses, one after the other, on the head; None when not possible.
-
-        A script that nobody has now may come later, so that is not remembered.
-        """
-        if name in self._merges:
-            return self._merges[name]
-        merged = Merged(view.head_source)
-        for item in items:
-            base = self._tools.ledger.source_of(item.body.parents[0])
-            if base is None:
-                return None
-            # The steward fetches every script; a missing one must not keep a worker waiting here.
-            before = self._tools.materials.local_script(base)
-            after = self._tools.materials.local_script(item.body.source)
-            if before is None or after is None:
-                return None
-            try:
-                result = await trio.to_thread.run_sync(merge_sources, before, merged.source, after)
-            except (SourceError, MergeUnavailableError) as error:
-                self._tools.tell(f"cannot bring over “{item.body.title}”: {error}", item.id)
-                self._merges[name] = None
-                return None
-            if isinstance(result, Conflict):
-                self._merges[name] = result
-                return result
-            merged = result
-        self._merges[name] = merged
-        return merged
-
-    def _note_conflict(self, item: HypothesisView, view: ResearchView) -> None:
-        """Remember that a change contradicts the head, and say so once."""
-        if item.id in self._conflicts:
-            return
-        ledger = self._tools.ledger
-        original = original_of(ledger, item)
-        self._conflicts[item.id] = Experience(
-            kind=original.body.origin.category,
-            change=original.body.origin.change,
-            parent=view.head_id,
-            on_head=True,
-            status="conflict",
-            gain_micro=item.verdict.gain_micro or item.screened_gain_micro,
-            tau_micro=ledger.policy.tau_micro,
-            title=original.body.title,
-            rationale=original.body.rationale,
-        )
-        self._tools.tell(
-            f"“{item.body.title}” contradicts the head; swarm-node show {item.id.hex()[:12]}"
-            " has both sides",
-            item.id,
         )
 
 
@@ -373,13 +305,6 @@ def _describe(item: HypothesisView) -> str:
         f"{item.body.title}: on entry {item.body.parents[0].hex()[:16]} this gained"
         f" {gain_micro / 1e6:+.4f}"
     )
-
-
-def _digest(source: str) -> bytes | None:
-    try:
-        return source_digest(source)
-    except SourceError:
-        return None
 
 
 def _checked(
