@@ -22,7 +22,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from node.errors import NodeError
 from node.hardware import describe_device, describe_runtime
-from protocol.ids import seed_from_proof
+from protocol.ids import seed_from, seed_from_proof
 from protocol.keys import SigningKey
 from protocol.records import Arm, Purpose, Trial
 from swarm.counting import cost_permille
@@ -142,8 +142,7 @@ class Bench:
 
     def screening_seed(self, number: int) -> int:
         """This node's own seed for the screening run of that number; 63 bits."""
-        material = _SCREENING_TAG + self._key.public + number.to_bytes(4, "big")
-        return int.from_bytes(hashlib.sha256(material).digest()[:8], "big") >> 1
+        return seed_from(_SCREENING_TAG + self._key.public + number.to_bytes(4, "big"))
 
     def seeds_to_screen(self, parent: str, count: int) -> tuple[int, ...]:
         """Seeds for the screening runs of a change to a parent.

@@ -1,7 +1,6 @@
-"""Running a node in the foreground: signals, the announcement, and one clear error at the end."""
+"""Running a node in the foreground: the announcement, and one clear error at the end."""
 
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,6 +9,7 @@ from node.config import Config
 from node.errors import NodeError
 from node.home import Home
 from node.service import Node
+from node.signals import until_signalled
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -33,16 +33,14 @@ def run_until_signalled(home: Home, config: Config, *, announce: Callable[[str],
 
 
 async def _run(home: Home, config: Config, announce: Callable[[str], None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            # Listened to from the start: reaching a peer can take long, and must be stoppable.
-            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            node = Node(home, config)
-            await nursery.start(_run_to_its_end, node, nursery.cancel_scope)
-            for address in home.address.read_text().split():
-                announce(address)
-            if node.page:
-                announce(node.page)
+    # From the start: reaching a peer can take long, and must be stoppable.
+    async with until_signalled() as nursery:
+        node = Node(home, config)
+        await nursery.start(_run_to_its_end, node, nursery.cancel_scope)
+        for address in home.address.read_text().split():
+            announce(address)
+        if node.page:
+            announce(node.page)
 
 
 async def _run_to_its_end(
@@ -54,11 +52,6 @@ async def _run_to_its_end(
     """Run a node; one that ends by itself leaves nothing to wait for."""
     await node.run(task_status=task_status)
     scope.cancel()
-
-
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -52,10 +52,8 @@ class SingleUseWorker(Worker):
         status, usage = collected
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self.close()
-        return wire.Event(
-            "exited",
-            code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
-            signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+        return wire.exited(
+            status,
             # What it took to get warm is not the job's.
             cpu_us=max(0, round((usage.ru_utime + usage.ru_stime) * 1e6) - self._warm_cpu_us),
             peak_memory_kib=usage.ru_maxrss * _MAXRSS_BYTES // 1024,

@@ -15,10 +15,10 @@ from node.conflicts import Sides, conflicts, sides
 from node.difference import source_lines, unified_lines
 from node.errors import NodeError
 from node.hypothesis_costs import HypothesisCosts
-from node.web.rows import entry_row
+from node.web.rows import entry_row, trial_row, unit
 from node.words import standing_reason
+from protocol.records import Record, Trial
 from swarm.hypotheses import HypothesisView
-from swarm.leaderboard import lineage_rows
 from swarm.ledger import Ledger
 from swarm.rollback import fallen
 from swarm.transfer import Comparison, Judge, Report, Step, report
@@ -73,15 +73,15 @@ def status(ledger: Ledger, running: Running | None) -> dict[str, Any]:
         "head": {
             "id": head.id.hex(),
             "depth": head.depth,
-            "val_bpb": _unit(head.metric_micro),
+            "val_bpb": unit(head.metric_micro),
             "title": head.title,
             "merged_ms": head.merged_ms,
             "confirmed": head.confirmed,
-            "gain": _unit(head.gain_micro),
-            "gain_low": _unit(head.low_micro),
-            "gain_high": _unit(head.high_micro),
+            "gain": unit(head.gain_micro),
+            "gain_low": unit(head.low_micro),
+            "gain_high": unit(head.high_micro),
         },
-        "baseline_val_bpb": _unit(baseline_micro),
+        "baseline_val_bpb": unit(baseline_micro),
         "records": len(ledger),
         "records_digest": ledger.digest.hex(),
         "hypotheses": _counts(ledger),
@@ -154,23 +154,8 @@ def lineage(ledger: Ledger) -> list[dict[str, Any]]:
     """What `lineage --json` prints: entries from the genesis to the head."""
     transfers = transfers_by_entry(ledger)
     return [
-        {
-            "id": row.id.hex(),
-            "parents": [parent.hex() for parent in row.parents],
-            "title": row.title,
-            "val_bpb": _unit(row.metric_micro),
-            "gain": _unit(row.gain_micro),
-            "gain_low": _unit(row.low_micro),
-            "gain_high": _unit(row.high_micro),
-            "author": row.author.hex(),
-            "merged_ms": row.merged_ms,
-            "trials": row.trials,
-            "verifiers": [verifier.hex() for verifier in row.verifiers],
-            "self_verified": row.self_verified,
-            "source": row.source.hex(),
-            "transfer": transfers.get(row.id, []),
-        }
-        for row in lineage_rows(ledger)
+        entry_row(entry, on_path=True, transfer=transfers.get(entry.id, []))
+        for entry in ledger.lineage()
     ]
 
 
@@ -198,7 +183,7 @@ def transfer_report(item: Report) -> dict[str, Any]:
         "entry": item.entry.hex(),
         "scale": item.scale,
         "carried": item.carried,
-        "genesis_val_bpb": _unit(item.genesis_micro),
+        "genesis_val_bpb": unit(item.genesis_micro),
         "steps": [{"entry": step.entry.hex(), **_transfer_step(step)} for step in item.steps],
     }
 
@@ -206,7 +191,7 @@ def transfer_report(item: Report) -> dict[str, Any]:
 def _transfer_step(step: Step) -> dict[str, Any]:
     return {
         "baseline": step.baseline.hex(),
-        "val_bpb": _unit(step.metric_micro),
+        "val_bpb": unit(step.metric_micro),
         **_comparison(step.step),
         "genesis": _comparison(step.whole),
         "cpu_s": round(step.cpu_ms / 1000, 1),
@@ -217,9 +202,9 @@ def _comparison(item: Comparison) -> dict[str, Any]:
     return {
         "status": item.status,
         "pairs": item.pairs,
-        "gain": _unit(item.gain_micro),
-        "gain_low": _unit(item.low_micro),
-        "gain_high": _unit(item.high_micro),
+        "gain": unit(item.gain_micro),
+        "gain_low": unit(item.low_micro),
+        "gain_high": unit(item.high_micro),
     }
 
 
@@ -270,10 +255,10 @@ def _hypothesis(item: HypothesisView) -> dict[str, Any]:
         "author": item.author.hex(),
         "parent": item.body.parents[0].hex(),
         "status": item.status,
-        "screened_gain": _unit(item.screened_gain_micro),
-        "gain": _unit(verdict.gain_micro),
-        "gain_low": _unit(verdict.low_micro),
-        "gain_high": _unit(verdict.high_micro),
+        "screened_gain": unit(item.screened_gain_micro),
+        "gain": unit(verdict.gain_micro),
+        "gain_low": unit(verdict.low_micro),
+        "gain_high": unit(verdict.high_micro),
         "pairs": verdict.pairs,
         "evidence": verdict.evidence_milli / 1000,
         "reason": standing_reason(item),
@@ -341,7 +326,10 @@ def find(ledger: Ledger, prefix: str, costs: HypothesisCosts | None = None) -> F
         "change": item.body.origin.change,
         "source": item.body.source.hex(),
         "created_ms": item.created_ms,
-        "trials": [_trial(ledger, trial) for trial in item.trials],
+        "trials": [
+            _trial(ledger, record, counted=record.id in item.standing.trials)
+            for record in item.trials
+        ],
         "transfer": transfers_by_entry(ledger).get(item.entry_id, []),
     }
     return Found(value, compared(ledger, item), sides(ledger, item))
@@ -358,24 +346,10 @@ def show(
     return find(ledger, prefix, costs).shown(blobs)
 
 
-def _trial(ledger: Ledger, record: Any) -> dict[str, Any]:
-    trial = record.body
-    before, after = trial.parent.metric_micro, trial.child.metric_micro
-    gain = None
-    if before is not None and after is not None:
-        gain = _unit(ledger.metric.gain_micro(before, after))
-    return {
-        "id": record.id.hex(),
-        "author": record.author.hex(),
-        "purpose": trial.purpose,
-        "pair": trial.pair,
-        "seed": trial.seed,
-        "parent": {"status": trial.parent.status, "val_bpb": _unit(before)},
-        "child": {"status": trial.child.status, "val_bpb": _unit(after)},
-        "gain": gain,
-        "cpu_s": round((trial.child.train_cpu_ms + trial.child.score_cpu_ms) / 1000, 2),
-        "device": trial.device,
-    }
+def _trial(ledger: Ledger, record: Record, *, counted: bool) -> dict[str, Any]:
+    """A trial as the page has it, but with its seed as a number: only browsers round one."""
+    assert isinstance(record.body, Trial)
+    return {**trial_row(ledger, record, counted=counted), "seed": record.body.seed}
 
 
 def compared(ledger: Ledger, item: HypothesisView) -> tuple[bytes | None, bytes]:
@@ -393,7 +367,3 @@ def diff(blobs: BlobStore, parent: bytes | None, child: bytes) -> list[str]:
     return unified_lines(
         source_lines(before.decode(errors="replace")), source_lines(after.decode(errors="replace"))
     )
-
-
-def _unit(micro: int | None) -> float | None:
-    return None if micro is None else micro / 1e6

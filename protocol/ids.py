@@ -48,7 +48,7 @@ def seed_challenge(hypothesis: bytes, pair: int) -> bytes:
 
 def seed_from_proof(seed_proof: bytes) -> int:
     """The 63-bit seed that follows from a verifier's signature over the challenge."""
-    return int.from_bytes(hashlib.sha256(SEED_TAG + seed_proof).digest()[:8], "big") >> 1
+    return seed_from(SEED_TAG + seed_proof)
 
 
 def transfer_challenge(entry: bytes, scale: str) -> bytes:
@@ -58,7 +58,11 @@ def transfer_challenge(entry: bytes, scale: str) -> bytes:
 
 def transfer_seed(seed_proof: bytes, number: int) -> int:
     """The 63-bit seed of that number which follows from the signature over the challenge."""
-    material = TRANSFER_SEED_TAG + seed_proof + number.to_bytes(4, "big")
+    return seed_from(TRANSFER_SEED_TAG + seed_proof + number.to_bytes(4, "big"))
+
+
+def seed_from(material: bytes) -> int:
+    """A seed of 63 bits from bytes that begin with a tag of their own."""
     return int.from_bytes(hashlib.sha256(material).digest()[:8], "big") >> 1
 
 

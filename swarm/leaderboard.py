@@ -4,13 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from swarm.ledger import Ledger
-from swarm.lineage import Entry
 from swarm.verification import verifiers_of
-
-
-def lineage_rows(ledger: Ledger) -> list[Entry]:
-    """The lineage from the genesis to the head, one row an entry."""
-    return ledger.lineage()
 
 
 @dataclass(frozen=True, slots=True)

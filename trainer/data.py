@@ -118,18 +118,27 @@ def verify(path: pathlib.Path, split: Pin) -> pathlib.Path:
     Raises:
         DataError: the file is missing or holds other bytes.
     """
-    digest = hashlib.sha256()
-    size = 0
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+        pins = measure(path)
     except OSError as error:
         raise DataError(f"cannot read {split.name} at {path}: {error.strerror}") from error
-    if size != split.size_bytes or digest.hexdigest() != split.sha256:
+    if pins != (split.size_bytes, split.sha256):
         raise DataError(f"{path} is not the {split.name} split that the task pins")
     return path
+
+
+def measure(path: pathlib.Path) -> tuple[int, str]:
+    """Returns a file's size in bytes and its SHA-256 in hex, never holding all of it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
 
 
 def cached(directory: pathlib.Path, task_directory: pathlib.Path, split: Pin) -> pathlib.Path:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from protocol.syntax import REFUSALS, parse_tree
+from trainer.data import measure
 from trainer.fields import TaskError
 from trainer.manifest import FILES_MAX, MANIFEST, SAFE_NAME
 from trainer.task import FILE_BYTES_MAX
@@ -31,7 +31,6 @@ STARTUP_S: Final = 120
 EVALUATION_S: Final = 300
 """What start-up and evaluation may take beside twice the training time, as autoresearch allows."""
 DATA_FILES_MAX: Final = 60
-_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def import_task(directory: pathlib.Path, wanted: Import) -> pathlib.Path:
     )
     try:
         for number, (file, path) in enumerate(_data(directory, wanted.cache)):
-            size, digest = _measure(directory / file)
+            size, digest = measure(directory / file)
             text += _DATA.format(number=number, file=file, size=size, digest=digest, path=path)
         target.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -161,15 +160,6 @@ def _data(directory: pathlib.Path, cache: pathlib.Path | None) -> list[tuple[str
         link.symlink_to(source.resolve())
         found.append((f"{DATA_FOLDER}/{relative}", f"{CACHE}/{relative}"))
     return found
-
-
-def _measure(path: pathlib.Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
 
 
 def _quoted(names: Sequence[str]) -> str:

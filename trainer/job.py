@@ -213,7 +213,11 @@ class Outcome:
         assert (self.status == "ok") == (self.metric_micro is not None)
 
 
+def printable_line(text: str) -> str:
+    """Returns text as one line, with single spaces for all that cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def clip_reason(text: str) -> str:
     """Returns text as one printable line of at most MAX_REASON_BYTES bytes of UTF-8."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
+    return printable_line(text).encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")

@@ -12,6 +12,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from node.agent.prices import NO_COST, Used
+from trainer.job import printable_line
 
 if TYPE_CHECKING:
     import random
@@ -188,5 +189,5 @@ class Proposer(Protocol):
 
 def one_line(text: str, chars_max: int) -> str:
     """Returns text as one printable line of at most chars_max characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = printable_line(text)
     return line if len(line) <= chars_max else line[: chars_max - 1] + "…"

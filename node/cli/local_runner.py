@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    import trio
+    from collections.abc import Awaitable, Callable
 
     from node.devices import Device
     from node.runner import Runner
@@ -128,6 +126,7 @@ def with_run_data(
     from node.errors import NodeError
     from node.runner import open_runner
     from node.sandbox import SandboxError, select_sandbox
+    from node.signals import cancel_on_signal
 
     async def go() -> list[T]:
         data = load()
@@ -140,7 +139,7 @@ def with_run_data(
                 trio.open_nursery() as nursery,
             ):
                 # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
-                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+                nursery.start_soon(cancel_on_signal, signals, nursery.cancel_scope)
                 done.append(await work(runner))
                 nursery.cancel_scope.cancel()
         return done
@@ -159,8 +158,3 @@ def with_run_data(
     if not done:
         raise click.Abort
     return done[0]
-
-
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()

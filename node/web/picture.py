@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from node.web.board import Board
 from node.web.routes import static_files
 from node.web.rows import Row
-from node.web.text_formats import flattened
 from node.words import verdict_word
+from trainer.job import printable_line
 
 WIDTH: Final = 1600
 HEIGHT: Final = 900
@@ -164,7 +164,7 @@ def _draw_frame(
     swarm, head = state["swarm"], state["head"]
     low, high = value_range
     px, py = place
-    canvas.text(_LEFT - 56, 66, flattened(swarm["name"]), size=30, weight=650)
+    canvas.text(_LEFT - 56, 66, printable_line(swarm["name"]), size=30, weight=650)
     held = verdict_word("verified", swarm["scorer"])
     merges = f"{head['depth']} {held} merge{'' if head['depth'] == 1 else 's'}"
     story = f"{state['counts']['proposed']} hypotheses, {merges}"
@@ -172,7 +172,7 @@ def _draw_frame(
         story += (
             f"; {swarm['metric']['name']} {state['baseline_val_bpb']:.4f} to {head['val_bpb']:.4f}"
         )
-    canvas.text(_LEFT - 56, 98, flattened(story), size=17, colour=_SOFT)
+    canvas.text(_LEFT - 56, 98, printable_line(story), size=17, colour=_SOFT)
     step = _nice_step((high - low) / _TICKS)
     tick = math.ceil(low / step) * step
     while tick <= high:
@@ -183,7 +183,9 @@ def _draw_frame(
     across = max(1, round(_nice_step(count / 10)))
     for index in range(0, count + 1, across):
         canvas.text(px(index), HEIGHT - _BOTTOM + 28, str(index), colour=_SOFT, anchor="ms")
-    canvas.text(_LEFT - 56, _TOP - 26, flattened(swarm["metric"]["unit"]), size=15, colour=_SOFT)
+    canvas.text(
+        _LEFT - 56, _TOP - 26, printable_line(swarm["metric"]["unit"]), size=15, colour=_SOFT
+    )
     x = float(_LEFT)
     for label, colour, _ in _KINDS:
         if label == "Crashed":
@@ -211,7 +213,7 @@ def _draw_labels(canvas: _Canvas, steps: Sequence[tuple[float, float, Row]]) -> 
     taken: list[tuple[float, float, float]] = []
     named = [step for step in steps if step[2]["hypothesis"] is not None]
     for x, y, entry in sorted(named, key=lambda step: -(step[2]["gain"] or 0)):
-        title = flattened(entry["title"])
+        title = printable_line(entry["title"])
         text = title if len(title) <= _LABEL_MAX else title[: _LABEL_MAX - 1] + "…"
         width = canvas.width(text, 14, 500)
         spots = [(x - width - 14, y + 5), (x + 12, y + 22), (x - width - 14, y + 24)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from node.web.rows import Row
+from trainer.job import printable_line
 
 TSV_COLUMNS: Final = ("commit", "val_bpb", "memory_gb", "status", "description")
 
@@ -38,16 +39,11 @@ def results_tsv(rows: Iterable[Row]) -> str:
                     f"{value:.6f}",
                     f"{memory:.1f}",
                     status,
-                    flattened(row["title"]),
+                    printable_line(row["title"]),
                 )
             )
         )
     return "\n".join(lines) + "\n"
-
-
-def flattened(text: str) -> str:
-    """One line without control characters or tabs."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def prometheus(state: Mapping[str, Any]) -> str:
@@ -102,4 +98,4 @@ def prometheus(state: Mapping[str, Any]) -> str:
 
 
 def _label(text: str) -> str:
-    return flattened(text).replace("\\", "\\\\").replace('"', '\\"')
+    return printable_line(text).replace("\\", "\\\\").replace('"', '\\"')

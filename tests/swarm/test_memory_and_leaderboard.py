@@ -1,6 +1,6 @@
 """What agents remember and what the leaderboard shows, from the same ledger."""
 
-from swarm.leaderboard import author_rows, lineage_rows
+from swarm.leaderboard import author_rows
 from swarm.memory import experiences
 from tests.swarm.helpers import TAU, Swarm, arm, digest, entry_of, key, steady
 
@@ -67,7 +67,7 @@ def test_rows_of_the_lineage_and_of_its_authors() -> None:
     records = [*first, *sibling, *both, lost]
     records += swarm.trials(lost, [ALICE, CAROL], steady(-9 * TAU, 6))
     ledger = swarm.ledger(*swarm.members(3), *records)
-    assert [entry.title for entry in lineage_rows(ledger)] == ["genesis", "first", "both"]
+    assert [entry.title for entry in ledger.lineage()] == ["genesis", "first", "both"]
     rows = {row.author: row for row in author_rows(ledger)}
     gains = {entry.title: entry.gain_micro or 0 for entry in ledger.entries.values()}
     assert rows[ALICE.public].gain_micro == gains["first"]

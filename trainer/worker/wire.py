@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import struct
 from typing import Any, Final, Literal
 
@@ -154,6 +155,23 @@ class Event:
     signal: int = 0
     cpu_us: int = 0
     peak_memory_kib: int = 0
+
+
+def exited(wait_status: int, *, cpu_us: int, peak_memory_kib: int) -> Event:
+    """The event of a process that has ended.
+
+    Args:
+        wait_status: what waiting for it returned.
+        cpu_us: the CPU time that counts as its own, in microseconds.
+        peak_memory_kib: its largest resident size.
+    """
+    return Event(
+        "exited",
+        code=os.WEXITSTATUS(wait_status) if os.WIFEXITED(wait_status) else -1,
+        signal=os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0,
+        cpu_us=cpu_us,
+        peak_memory_kib=peak_memory_kib,
+    )
 
 
 class Messages:

@@ -160,10 +160,8 @@ class Zygote:
             return
         self._child = None
         self._send(
-            wire.Event(
-                "exited",
-                code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
-                signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+            wire.exited(
+                status,
                 cpu_us=round((usage.ru_utime + usage.ru_stime) * 1e6),
                 peak_memory_kib=usage.ru_maxrss,
             )
