@@ -59,6 +59,9 @@ class SingleUseWorker(Worker):
             peak_memory_kib=usage.ru_maxrss * _MAXRSS_BYTES // 1024,
         )
 
+    def _job_processes(self) -> set[int]:
+        return {self._process.pid}
+
     def _counted_twice_bytes(self) -> int:
         return 0
 

@@ -377,13 +377,16 @@ class Worker:
         nice = self.nice
         waits = nice > 0
         while waits or self._session_nice != nice:
-            processes = runner_memory.family(self._process.pid)
-            if runner_priority.renice_sessions(processes, nice):
+            if runner_priority.renice_sessions(runner_memory.family(self._process.pid), nice):
                 self._session_nice = nice
-            if job := set(processes) - self._warm_processes:
+            if job := self._job_processes():
                 runner_priority.renice(job, nice)
                 waits = False
             await trio.sleep(self._watch_every_s)
+
+    def _job_processes(self) -> set[int]:
+        """Returns the processes that end with the running job."""
+        return set(runner_memory.family(self._process.pid)) - self._warm_processes
 
     async def _watch_memory(self, watch: Watch) -> None:
         while True:
