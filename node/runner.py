@@ -122,9 +122,8 @@ class Runner:
         """
         # Where seconds are the budget, giving way would be paid for with training.
         nice = RESEARCH_NICE if yields and job.budget.kind != "seconds" else 0
-        record = Record(nice)
         async with self._free:
-            return await self._run(job, record, parent_bits, on_progress or (lambda _: None))
+            return await self._run(job, parent_bits, on_progress or (lambda _: None), nice)
 
     async def pair(
         self,
@@ -149,11 +148,9 @@ class Runner:
         """
         show = on_progress or (lambda _arm, _progress: None)
         async with self._free:
-            before = await self._run(
-                parent, Record(), None, lambda progress: show("parent", progress)
-            )
+            before = await self._run(parent, None, lambda progress: show("parent", progress))
             bits = self.bits_of(parent) if before.status == "ok" else None
-            after = await self._run(child, Record(), bits, lambda progress: show("child", progress))
+            after = await self._run(child, bits, lambda progress: show("child", progress))
         return before, after
 
     def bits_of(self, job: Job) -> scorer.Bits | None:
@@ -221,11 +218,11 @@ class Runner:
     async def _run(
         self,
         job: Job,
-        record: Record,
         parent_bits: scorer.Bits | None,
         show: Callable[[Progress], None],
+        nice: int = 0,
     ) -> Outcome:
-        record.started = trio.current_time()
+        record = Record(trio.current_time(), nice)
         show(Progress("start", 0.0))
         try:
             # A program gets its files by name; a script that trains a model is all there is.

@@ -24,13 +24,13 @@ class Record:
     """What is known so far about one run.
 
     Attributes:
-        nice: how far it gives way to other workers' runs.
         started: when it began.
+        nice: how far it gives way to other workers' runs.
         waited_s: how long it then waited for a worker to start: no cost of its script.
     """
 
+    started: float
     nice: int = 0
-    started: float = 0.0
     waited_s: float = 0.0
     train_cpu_ms: int = 0
     score_cpu_ms: int = 0

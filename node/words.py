@@ -28,8 +28,8 @@ def standing_reason(item: HypothesisView) -> str:
     if item.self_verified:
         return "verified by its author alone; it counts as verified once others confirm it"
     if item.absent_for:
-        names = ", ".join(sorted(key.hex()[:8] for key in item.absent_for))
-        return f"verified by its author alone, and {names} cannot get its script to test it"
+        who = item.absentees
+        return f"verified by its author alone, and {who} cannot get its script to test it"
     verdict = item.standing
     return verdict.reason if verdict.pairs else _AUTHORS_OWN.get(item.status, verdict.reason)
 

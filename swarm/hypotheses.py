@@ -93,6 +93,11 @@ class HypothesisView:
         return self.verdict.status == "verified" or self.proof is not None
 
     @property
+    def absentees(self) -> str:
+        """The names of those for whom its script is absent, as people read them."""
+        return ", ".join(sorted(key.hex()[:8] for key in self.absent_for))
+
+    @property
     def screened_gain_micro(self) -> int | None:
         """Mean gain in the author's own trials."""
         return self.screening.gain_micro

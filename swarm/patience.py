@@ -82,23 +82,15 @@ class Research:
     def together(self) -> tuple[HypothesisView, ...]:
         """What could be verified together: what is too small to go alone, once that is due."""
         small = tuple(
-            item
-            for item in self.promising
-            if not is_large(item.screening.gain_micro, self.tau_micro)
+            item for item in self.promising if self._patience(item.screening.gain_micro or 0) > 0
         )
         sum_micro = sum(item.screening.gain_micro or 0 for item in small)
         return small if self.screened >= self._patience(sum_micro) else ()
 
     def _patience(self, gain_micro: int) -> int:
         """Hypotheses to screen on the head before a gain is worth its verification."""
-        if is_large(gain_micro, self.tau_micro):
-            return 0
-        return RESEARCH_TAUS // max(1, gain_micro // self.tau_micro)
-
-
-def is_large(gain_micro: int | None, tau_micro: int) -> bool:
-    """Whether a gain is worth a verification of its own at once."""
-    return gain_micro is not None and gain_micro >= LARGE_TAUS * tau_micro
+        taus = max(1, gain_micro // self.tau_micro)
+        return 0 if taus >= LARGE_TAUS else RESEARCH_TAUS // taus
 
 
 def pairs_missing(verdict: Verdict, policy: Policy, *, at_most: int) -> int:

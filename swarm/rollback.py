@@ -51,8 +51,8 @@ def _explain(item: HypothesisView) -> Fallen:
     if item.holds:
         return Fallen(item, "what it was built on has been rolled back")
     if item.absent_for:
-        names = ", ".join(sorted(key.hex()[:8] for key in item.absent_for))
-        return Fallen(item, f"only its author verified it, and {names} could not get its script")
+        who = item.absentees
+        return Fallen(item, f"only its author verified it, and {who} could not get its script")
     if item.own is not None and item.own.status == "verified":
         return Fallen(item, f"only its author verified it; of others: {item.verdict.reason}")
     return Fallen(item, item.verdict.reason)

@@ -92,7 +92,6 @@ class Verdict:
         reason: Why, in words.
         awaits_verifiers: Undecided only because too few verifiers took part: more pairs by the
             same ones cannot help.
-        exhausted: Undecided, and as many pairs are there as may count.
         verifiers: Members whose pairs gave a gain, up to the decision, in order of appearance.
         gains: The pairs' statistics by seat, in order of appearance.
         guard: Against what evidence and interval have to stand.
@@ -104,7 +103,6 @@ class Verdict:
     status: VerdictStatus
     reason: str
     awaits_verifiers: bool
-    exhausted: bool
     verifiers: tuple[bytes, ...]
     gains: tuple[Gains, ...]
     guard: Guard
@@ -162,15 +160,13 @@ def conclude(pairs: Sequence[Pair], policy: Policy, liars: int) -> Verdict:
         if decision is not None:
             break
     awaits_verifiers = decision is None and scan.has_evidence(verifiers_min=1)
-    exhausted = decision is None and len(pairs) >= policy.cap_pairs
     if decision is None:
-        decision = scan.uncrossed(awaits_verifiers, exhausted=exhausted)
+        decision = scan.uncrossed(awaits_verifiers, exhausted=len(pairs) >= policy.cap_pairs)
     measured = [pair for pair in used if pair.gain_micro is not None]
     return Verdict(
         status=decision[0],
         reason=decision[1],
         awaits_verifiers=awaits_verifiers,
-        exhausted=exhausted,
         verifiers=tuple(dict.fromkeys(pair.verifier for pair in measured)),
         gains=tuple(scan.gains.values()),
         guard=scan.guard,

@@ -171,7 +171,8 @@ def next_verification(
         # Others are at it. What stands behind it is begun when it is decided, and is brought over
         # then: a pair for it now would be lost with the head. Where no pair is left to give, nobody
         # is.
-        places -= not (item.self_verified or stalled or item.verdict.exhausted)
+        used_up = len(item.verdict.trials) >= ledger.policy.cap_pairs
+        places -= not (item.self_verified or stalled or used_up)
         if places <= 0 and not quiet:
             return None
     return None

@@ -7,7 +7,6 @@ broken sandbox one line of text.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -126,22 +125,20 @@ def with_run_data(
     from node.errors import NodeError
     from node.runner import open_runner
     from node.sandbox import SandboxError, select_sandbox
-    from node.signals import cancel_on_signal
+    from node.signals import until_signalled
 
     async def go() -> list[T]:
         data = load()
         done: list[T] = []
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with (
-                open_runner(
-                    sandbox, data=data, stage_home=stage_home, slots=slots, devices=devices
-                ) as runner,
-                trio.open_nursery() as nursery,
-            ):
-                # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
-                nursery.start_soon(cancel_on_signal, signals, nursery.cancel_scope)
-                done.append(await work(runner))
-                nursery.cancel_scope.cancel()
+        async with (
+            # Ctrl-C becomes an ordinary cancellation, so that the worker is ended in order.
+            until_signalled() as nursery,
+            open_runner(
+                sandbox, data=data, stage_home=stage_home, slots=slots, devices=devices
+            ) as runner,
+        ):
+            done.append(await work(runner))
+            nursery.cancel_scope.cancel()
         return done
 
     try:

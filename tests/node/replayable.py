@@ -12,10 +12,10 @@ from node.home import Home
 from node.identity import load_identity
 from node.store import RecordStore
 from protocol.envelope import open_envelope, seal
-from protocol.ids import entry_id, seed_from_proof
+from protocol.ids import entry_id
 from protocol.policy import DEMO
-from protocol.records import Admit, Body, Genesis, Hypothesis, Merge, Origin, Record, Trial
-from tests.swarm.helpers import PARENT_MICRO, arm, key, steady
+from protocol.records import Admit, Body, Genesis, Hypothesis, Merge, Origin, Record
+from tests.swarm.helpers import PARENT_MICRO, arm, key, steady, trial_body
 from tests.trainer.tiny import write_task
 from trainer.constants import set_constants
 from trainer.task import load_task
@@ -71,22 +71,8 @@ class Replayable:
         trials = []
         for index, gain_micro in enumerate(steady(200_000, 8)):
             verifier, pair = key(2 + index % 2), index // 2
-            proof = verifier.prove_seed(hypothesis.id, pair)
-            trial = Trial(
-                hypothesis=hypothesis.id,
-                purpose="verify",
-                pair=pair,
-                seed=seed_from_proof(proof),
-                seed_proof=proof,
-                parent=arm(PARENT_MICRO),
-                child=arm(PARENT_MICRO - gain_micro),
-                genesis_cpu_ms=5_500,
-                genesis_memory_kib=300_000,
-                genesis_wall_ms=6_000,
-                genesis_tokens=300_000,
-                device="",
-                runtime="",
-            )
+            arms = arm(PARENT_MICRO), arm(PARENT_MICRO - gain_micro)
+            trial = trial_body(hypothesis.id, verifier, pair, *arms, machine="")
             trials.append(self.record(trial, verifier).id)
         self.record(Merge(hypothesis.id, tuple(trials)), key(1))
         self.entries.append(entry_id((parent,), source))

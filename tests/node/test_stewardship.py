@@ -10,12 +10,12 @@ from node.door import Row
 from node.errors import StoreFullError
 from node.stewardship import Absent
 from protocol.envelope import open_envelope, peek_id, seal
-from protocol.ids import blob_digest, entry_id, seed_from_proof
+from protocol.ids import blob_digest, entry_id
 from protocol.keys import SigningKey
 from protocol.policy import SOLO
-from protocol.records import Admit, Body, Hypothesis, Merge, Origin, Trial
+from protocol.records import Admit, Body, Hypothesis, Merge, Origin
 from tests.node.fakes import BIG, FakeNode, ListedProposer, fake_swarm, key_of, script, until
-from tests.swarm.helpers import arm
+from tests.swarm.helpers import arm, trial_body
 from tests.virtual_time import virtually
 
 
@@ -119,22 +119,7 @@ def claimed_alone(node: FakeNode, signer: SigningKey, source: bytes) -> tuple[li
     records = [sealed(made)]
     hypothesis = peek_id(records[0])
     for pair in range(6):
-        proof = signer.prove_seed(hypothesis, pair)
-        trial = Trial(
-            hypothesis=hypothesis,
-            purpose="verify",
-            pair=pair,
-            seed=seed_from_proof(proof),
-            seed_proof=proof,
-            parent=arm(3_000_000),
-            child=arm(1_000_000 + pair),
-            genesis_cpu_ms=5_500,
-            genesis_wall_ms=6_000,
-            genesis_memory_kib=300_000,
-            genesis_tokens=300_000,
-            device="",
-            runtime="",
-        )
+        trial = trial_body(hypothesis, signer, pair, arm(3_000_000), arm(1_000_000 + pair))
         records.append(sealed(trial))
     records.append(sealed(Merge(hypothesis, ())))
     return records, entry_id((head,), made.source)

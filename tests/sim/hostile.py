@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from gossip.core.bundles import encode_bundle
 from protocol.envelope import peek_id, seal
-from protocol.ids import entry_id, seed_from_proof
+from protocol.ids import entry_id
 from protocol.records import Absence, Body, Hypothesis, Merge, Origin, Purpose, Trial
 from tests.sim.peer import Peer
 from tests.sim.plan import Hostility
 from tests.sim.truth import arm
+from tests.swarm.helpers import trial_body
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -213,22 +214,8 @@ class DeepForker(Periodic):
         return records
 
     def _praise(self, hypothesis: bytes, pair: int) -> Trial:
-        proof = self.key.prove_seed(hypothesis, pair)
-        return Trial(
-            hypothesis=hypothesis,
-            purpose="verify",
-            pair=pair,
-            seed=seed_from_proof(proof),
-            seed_proof=proof,
-            parent=arm(3_000_000, self.rng),
-            child=arm(1_000_000, self.rng),
-            genesis_cpu_ms=5_500,
-            genesis_wall_ms=6_000,
-            genesis_memory_kib=300_000,
-            genesis_tokens=300_000,
-            device="sim",
-            runtime="sim",
-        )
+        arms = arm(3_000_000, self.rng), arm(1_000_000, self.rng)
+        return trial_body(hypothesis, self.key, pair, *arms, machine="sim")
 
 
 class Hider(DeepForker):

@@ -9,19 +9,20 @@ from dataclasses import replace
 from tests.sim.plan import POLICIES, Event, Plan, begins_alone
 
 
+def _calm(plan: Plan) -> Plan:
+    """Honest nodes on a network that loses nothing and never breaks."""
+    return replace(plan, events=(), hostile=(), loss=0.0, latency_s=0.02)
+
+
 def only_worthless(plan: Plan) -> Plan:
     """Honest nodes that try one worthless idea after the other, with noise that screens let by."""
     tau_micro = plan.policy.tau_micro
     return replace(
-        plan,
+        _calm(plan),
         nodes=5,
         policy=POLICIES[0],
         noise_micro=2 * tau_micro,
         effects_micro=(0,) * 16,
-        events=(),
-        hostile=(),
-        loss=0.0,
-        latency_s=0.02,
         bad_s=120.0,
     )
 
@@ -30,15 +31,12 @@ def liars_against_gains(plan: Plan) -> Plan:
     """As many liars as the policy allows, who run down everything, and clear gains."""
     tau_micro = plan.policy.tau_micro
     return replace(
-        plan,
+        _calm(plan),
         nodes=9,
         policy=POLICIES[3],
         noise_micro=tau_micro // 2,
         effects_micro=(6 * tau_micro,) * 6,
-        events=(),
         hostile=((1, "liar_down"), (2, "liar_down")),
-        loss=0.0,
-        latency_s=0.02,
         bad_s=120.0,
     )
 
@@ -66,14 +64,12 @@ def many_gains(plan: Plan) -> Plan:
     """Both sides of a partition find gains, so that one side's are left behind."""
     tau_micro = plan.policy.tau_micro
     return replace(
-        plan,
+        _calm(plan),
         nodes=9,
         policy=POLICIES[0],
         noise_micro=tau_micro // 5,
         effects_micro=(20 * tau_micro,) * 8,
         events=(Event(15.0, "partition", (0, 1, 2, 3), 80.0),),
-        hostile=(),
-        loss=0.0,
         latency_s=0.1,
         bad_s=95.0,
     )

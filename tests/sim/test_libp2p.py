@@ -14,12 +14,12 @@ from node.desk import Desk
 from node.intake import Intake
 from node.store import RecordStore
 from protocol.envelope import peek_id, seal
-from protocol.ids import seed_from_proof
-from protocol.records import Admit, Body, Hypothesis, Merge, Origin, Record, Trial
+from protocol.records import Admit, Body, Hypothesis, Merge, Origin, Record
 from tests.sim.memo import key_of
 from tests.sim.plan import POLICIES
 from tests.sim.truth import arm
 from tests.sim.world import EPOCH_MS, found
+from tests.swarm.helpers import trial_body
 from tests.virtual_time import virtually
 
 SEED = 17
@@ -68,25 +68,9 @@ class Host:
     async def verify(self, hypothesis: bytes, pair: int) -> bytes:
         """A trial that finds a clear gain."""
         rng = random.Random(f"{self.number} {pair}")
-        proof = self.key.prove_seed(hypothesis, pair)
         before = 3_000_000 + rng.randrange(2_000)
-        return await self.publish(
-            Trial(
-                hypothesis=hypothesis,
-                purpose="verify",
-                pair=pair,
-                seed=seed_from_proof(proof),
-                seed_proof=proof,
-                parent=arm(before, rng),
-                child=arm(before - GAIN_MICRO + rng.randrange(2_000), rng),
-                genesis_cpu_ms=5_500,
-                genesis_wall_ms=6_000,
-                genesis_memory_kib=300_000,
-                genesis_tokens=300_000,
-                device="sim",
-                runtime="sim",
-            )
-        )
+        arms = arm(before, rng), arm(before - GAIN_MICRO + rng.randrange(2_000), rng)
+        return await self.publish(trial_body(hypothesis, self.key, pair, *arms, machine="sim"))
 
     async def propose(self, title: str) -> bytes:
         """A change to the genesis script."""

@@ -58,6 +58,37 @@ def arm(metric_micro: int | None, status: Status = "ok", **changes: int) -> Arm:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+def trial_body(
+    hypothesis: bytes,
+    signer: SigningKey,
+    pair: int,
+    parent: Arm,
+    child: Arm,
+    *,
+    purpose: Purpose = "verify",
+    screening_seed: int = 0,
+    machine: str = "test",
+) -> Trial:
+    """A trial that may be admitted, beside a genesis script of ordinary cost."""
+    screened = purpose == "screen"
+    proof = b"" if screened else signer.prove_seed(hypothesis, pair)
+    return Trial(
+        hypothesis=hypothesis,
+        purpose=purpose,
+        pair=pair,
+        seed=screening_seed if screened else seed_from_proof(proof),
+        seed_proof=proof,
+        parent=parent,
+        child=child,
+        genesis_cpu_ms=5_500,
+        genesis_wall_ms=6_000,
+        genesis_memory_kib=300_000,
+        genesis_tokens=300_000,
+        device=machine,
+        runtime=machine,
+    )
+
+
 FOUNDER = key(0)
 
 
@@ -157,23 +188,20 @@ class Swarm:
         parent: Arm | None = None,
         measured: bool = True,
     ) -> Record:
-        proof = b"" if purpose == "screen" else signer.prove_seed(hypothesis.id, pair)
         sign = -1 if self.metric.direction == "min" else 1
-        body = Trial(
-            hypothesis=hypothesis.id,
+        body = trial_body(
+            hypothesis.id,
+            signer,
+            pair,
+            arm(PARENT_MICRO) if parent is None else parent,
+            arm(PARENT_MICRO + sign * gain_micro) if child is None else child,
             purpose=purpose,
-            pair=pair,
-            seed=pair if purpose == "screen" else seed_from_proof(proof),
-            seed_proof=proof,
-            parent=arm(PARENT_MICRO) if parent is None else parent,
-            child=arm(PARENT_MICRO + sign * gain_micro) if child is None else child,
-            genesis_cpu_ms=5_500 if measured else 0,
-            genesis_wall_ms=6_000 if measured else 0,
-            genesis_memory_kib=300_000 if measured else 0,
-            genesis_tokens=300_000 if measured else 0,
-            device="test",
-            runtime="test",
+            screening_seed=pair,
         )
+        if not measured:
+            body = replace(
+                body, genesis_cpu_ms=0, genesis_wall_ms=0, genesis_memory_kib=0, genesis_tokens=0
+            )
         return self.record(body, signer)
 
     def trials(
