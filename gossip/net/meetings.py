@@ -6,6 +6,7 @@ and whom we part from. It refuses to know when meetings are due.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -226,6 +227,10 @@ class Meetings:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, which is the one that a person can act on."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__

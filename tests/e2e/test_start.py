@@ -18,7 +18,7 @@ NOBODY = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGRUfyMFHzDoG8NXtFzeDKyDWdPXP4CtVo5YQP
 
 def test_a_bootstrap_address_where_nobody_listens(tmp_path: Path) -> None:
     answer = cli("join", "--home", str(tmp_path / "home"), "--bootstrap", NOBODY)
-    answer.refuses(4, "cannot join", NOBODY)
+    answer.refuses(4, "cannot join", f"{NOBODY} (Connection refused)")
 
 
 def test_a_bootstrap_address_where_somebody_else_listens(
